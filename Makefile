@@ -1,0 +1,48 @@
+# Everything here does its own set-up: it needs Python 3.11 or newer, make and git.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+WORKERS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types contract bench lock clean
+
+help: ## show these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
+
+# pip installs exactly the lock (hashes checked), then this checkout on top without asking for anything more.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "clary needs Python 3.11 or newer: make PYTHON=/path/to/python3")'
+	@$(PYTHON) -m venv $(VENV) || { echo 'python3 -m venv failed: on Debian and Ubuntu, install the package python3-venv'; exit 1; }
+	@echo 'installing the locked dependencies into $(VENV)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+demo: $(VENV)/.installed ## train a real model through an unmodified boto3 client, and look on
+	@$(BIN)/python -m clary.cli.demo
+
+test: $(VENV)/.installed ## run the whole test suite
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: $(VENV)/.installed ## ruff: rules and format
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+
+types: $(VENV)/.installed ## mypy, strict
+	$(BIN)/mypy
+
+contract: $(VENV)/.installed ## the arrows between the rooms
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed ## figures as ratios against a peer, in one run (installs the peers first)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench/requirements.lock
+	$(BIN)/python bench/run.py
+
+lock: $(VENV)/.installed ## renew requirements.lock after a change of pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --extra bench -c requirements.lock --no-emit-index-url --no-header pyproject.toml -o bench/requirements.lock
+
+clean: ## remove the environment and everything built
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,1 @@
+"""Clary: Amazon SageMaker training jobs on machines that you own."""
