@@ -24,10 +24,10 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600, durable: boo
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105: one name for one system call
+        Path(temporary).replace(path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)  # noqa: PTH108
+            Path(temporary).unlink()
         raise
     if durable:
         sync_directory(path.parent)

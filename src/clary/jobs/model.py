@@ -1,0 +1,205 @@
+"""The training job and its parts, typed: what a caller asked for, and where the job stands.
+
+Field names are the API model's members in snake case, and each struct encodes to the model's own spelling, so that
+`msgspec` turns a validated request into a `TrainingJobRequest` and back without a hand-written name. Only members that
+act, or are shown again as they came, stand here; what is refused never gets this far (see `clary.service.members`).
+
+Times are instants in milliseconds. Source: API model, CreateTrainingJobRequest and DescribeTrainingJobResponse.
+"""
+
+from typing import Any
+
+import msgspec
+
+from clary.base.clock import Instant
+from clary.jobs.failure import JobFailure
+from clary.jobs.status import STATUS_OF, TERMINAL, SecondaryStatus, TrainingJobStatus
+
+DEFAULT_MAX_RUNTIME_S = 86_400
+
+
+class _Shape(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
+    """A shape of the API model."""
+
+
+class MetricDefinition(_Shape, frozen=True, kw_only=True):
+    """A metric to be read from the log: the first group of `regex`, searched in each line."""
+
+    name: str
+    regex: str
+
+
+class AlgorithmSpecification(_Shape, frozen=True, kw_only=True):
+    """What runs, and how it is told to run."""
+
+    training_image: str
+    training_input_mode: str
+    metric_definitions: tuple[MetricDefinition, ...] = ()
+    container_entrypoint: tuple[str, ...] = ()
+    container_arguments: tuple[str, ...] = ()
+
+
+class S3DataSource(_Shape, frozen=True, kw_only=True):
+    """Where a channel's objects are: all keys that begin with the key part of `s3_uri`."""
+
+    s3_data_type: str
+    s3_uri: str
+    s3_data_distribution_type: str | None = None
+
+
+class DataSource(_Shape, frozen=True, kw_only=True):
+    """Where a channel's data come from."""
+
+    s3_data_source: S3DataSource
+
+
+class ShuffleConfig(_Shape, frozen=True, kw_only=True):
+    """Seed of the shuffle; without visible effect in File mode, as on SageMaker."""
+
+    seed: int
+
+
+class Channel(_Shape, frozen=True, kw_only=True):
+    """One named input of a job."""
+
+    channel_name: str
+    data_source: DataSource
+    content_type: str | None = None
+    compression_type: str | None = None
+    record_wrapper_type: str | None = None
+    input_mode: str | None = None
+    shuffle_config: ShuffleConfig | None = None
+
+
+class OutputDataConfig(_Shape, frozen=True, kw_only=True):
+    """Where artifacts go."""
+
+    s3_output_path: str
+    kms_key_id: str | None = None
+    compression_type: str | None = None
+
+
+class ResourceConfig(_Shape, frozen=True, kw_only=True):
+    """The ML instances asked for."""
+
+    instance_type: str
+    instance_count: int
+    volume_size_in_gb: int = msgspec.field(name="VolumeSizeInGB")
+    keep_alive_period_in_seconds: int | None = None
+
+
+class StoppingCondition(_Shape, frozen=True, kw_only=True):
+    """How long a job may run, in seconds from TrainingStartTime."""
+
+    max_runtime_in_seconds: int = DEFAULT_MAX_RUNTIME_S
+
+
+class RetryStrategy(_Shape, frozen=True, kw_only=True):
+    """How often a job is started again after an InternalServerError."""
+
+    maximum_retry_attempts: int
+
+
+class Tag(_Shape, frozen=True, kw_only=True):
+    """A key and a value on a job."""
+
+    key: str
+    value: str
+
+
+class TrainingJobRequest(_Shape, frozen=True, kw_only=True):
+    """What the caller of CreateTrainingJob asked for; channels are in the order of the request.
+
+    `recorded` holds members that Describe shows again and that do not act, by their wire names.
+    """
+
+    training_job_name: str
+    algorithm_specification: AlgorithmSpecification
+    role_arn: str
+    output_data_config: OutputDataConfig
+    resource_config: ResourceConfig
+    stopping_condition: StoppingCondition = StoppingCondition()
+    input_data_config: tuple[Channel, ...] = ()
+    hyper_parameters: dict[str, str] = {}
+    environment: dict[str, str] = {}
+    retry_strategy: RetryStrategy | None = None
+    tags: tuple[Tag, ...] = ()
+    enable_network_isolation: bool = False
+    enable_inter_container_traffic_encryption: bool = False
+    recorded: dict[str, Any] = msgspec.field(name="recorded", default_factory=dict)
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """A local environment that stands for a training image: how to start it, and what it needs to see.
+
+    `entrypoint` and `command` are the image's own, in Docker's sense; `read_only_paths` are host directories that the
+    program sees at the same place; `environment` is the image's own, which the request's Environment overrides.
+    """
+
+    image: str
+    entrypoint: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    search_path: tuple[str, ...] = ()
+    read_only_paths: tuple[str, ...] = ()
+
+
+class SecondaryStatusTransition(msgspec.Struct, frozen=True, kw_only=True):
+    """One stay in a secondary status; `end_time` is None while it lasts. `reason` is ours: which event began it."""
+
+    status: SecondaryStatus
+    start_time: Instant
+    status_message: str
+    reason: str
+    end_time: Instant | None = None
+
+
+class MetricData(msgspec.Struct, frozen=True, kw_only=True):
+    """The last value of a metric, and when it was logged."""
+
+    metric_name: str
+    value: float
+    timestamp: Instant
+
+
+class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A training job: the request, what it resolved to, and where it stands. Changed by `transitions` only.
+
+    `attempt` counts launches of its ML instances (0: none yet); `released` is true once nothing of the instances is
+    left; `version` rises with each write.
+    """
+
+    training_job_name: str
+    training_job_arn: str
+    request: TrainingJobRequest
+    program: Program
+    creation_time: Instant
+    last_modified_time: Instant
+    secondary_status_transitions: tuple[SecondaryStatusTransition, ...]
+    training_start_time: Instant | None = None
+    training_end_time: Instant | None = None
+    failure: JobFailure | None = None
+    s3_model_artifacts: str | None = None
+    final_metric_data_list: tuple[MetricData, ...] = ()
+    attempt: int = 0
+    released: bool = False
+    version: int = 0
+
+    @property
+    def secondary_status(self) -> SecondaryStatus:
+        """Where the job stands, in detail."""
+        return self.secondary_status_transitions[-1].status
+
+    @property
+    def training_job_status(self) -> TrainingJobStatus:
+        """Where the job stands, coarsely."""
+        return STATUS_OF[self.secondary_status]
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended for good."""
+        return self.secondary_status in TERMINAL
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names of its hosts, algo-1 first."""
+        return tuple(f"algo-{n}" for n in range(1, self.request.resource_config.instance_count + 1))

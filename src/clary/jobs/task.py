@@ -1,0 +1,138 @@
+"""The contract between controller and instance: what one ML instance must do, and what it reports.
+
+The controller writes an `InstanceTask` and, later, `Wishes`; the instance program answers with `Snapshot`s. All three
+are plain JSON, so that they cross a file here and a network elsewhere. A snapshot is the whole state with a rising
+sequence number: the newest wins, and the same one twice changes nothing.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from clary.base.clock import Instant
+from clary.jobs.failure import JobFailure
+from clary.jobs.model import Channel, MetricData, MetricDefinition, Program
+
+
+class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
+    """What one ML instance must do for one attempt of one job.
+
+    `hosts` are all hosts of the job, algo-1 first; `s3_output_prefix` is "s3://bucket/prefix/job-name/output" without
+    a slash at its end; `max_runtime_s` counts from the moment at which the instance was ready, in seconds.
+    """
+
+    instance_name: str
+    training_job_name: str
+    training_job_arn: str
+    region: str
+    attempt: int
+    host: str
+    hosts: tuple[str, ...]
+    instance_type: str
+    program: Program
+    container_entrypoint: tuple[str, ...]
+    container_arguments: tuple[str, ...]
+    training_input_mode: str
+    channels: tuple[Channel, ...]
+    hyper_parameters: dict[str, str]
+    environment: dict[str, str]
+    metric_definitions: tuple[MetricDefinition, ...]
+    s3_output_prefix: str
+    max_runtime_s: int
+    enable_network_isolation: bool
+    s3_endpoint_url: str
+    log_group: str = "/aws/sagemaker/TrainingJobs"
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this host uploads what all hosts made."""
+        return self.host == self.hosts[0]
+
+    @property
+    def host_index(self) -> int:
+        """This host's place among the hosts, from 0."""
+        return self.hosts.index(self.host)
+
+
+def instance_name(training_job_name: str, attempt: int, host: str) -> str:
+    """The name of an ML instance: known before it exists, so that launching twice finds the first."""
+    return f"{training_job_name}-a{attempt}-{host}"
+
+
+class StorageGrant(msgspec.Struct, frozen=True, kw_only=True):
+    """Temporary credentials and what they open: keys that begin with `prefix`, to be read or to be written."""
+
+    access: str
+    bucket: str
+    prefix: str
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    expiration: Instant
+
+
+class StopReason(StrEnum):
+    """Why an instance was told to end its program before its time."""
+
+    STOP_TRAINING_JOB = "StopTrainingJob"
+    MAX_RUNTIME_EXCEEDED = "MaxRuntimeExceeded"
+    PEER_ENDED = "PeerEnded"
+
+
+class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+    """What the controller wants of a running instance; wishes are only ever added.
+
+    `stop`: end the program (SIGTERM, 120 seconds, SIGKILL), whatever it is doing. `upload`: every host's program has
+    ended, the leader may upload. A job of one host needs no such word.
+    """
+
+    stop: StopReason | None = None
+    upload: bool = False
+
+
+class Phase(StrEnum):
+    """What an instance is doing."""
+
+    PREPARING = "preparing"
+    DOWNLOADING = "downloading"
+    TRAINING = "training"
+    ENDED = "ended"
+    UPLOADING = "uploading"
+    FINISHED = "finished"
+
+
+class ProgramEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """How the training program ended: its exit code (128 + n for signal n) and the text of its failure file.
+
+    `exit_code` is None if the program never started: it was stopped before, or its instance failed.
+    """
+
+    exit_code: int | None
+    failure_text: str = ""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole state of an instance. Each `…_at` is set once, in this order, when that moment has passed.
+
+    ready_at: /opt/ml stands, staging begins. staged_at: all channels are there, the program starts. ended_at: the
+    program has ended, or never will start. finished_at: artifacts are in S3 (or there was nothing to upload for this
+    host); nothing more will happen. `stopping_at`/`stop_reason`: when and why the program was told to end early.
+    `failure` is trouble of the instance, not a bad exit code. `lost`: the program vanished without an exit code, such
+    as after a reboot.
+    """
+
+    sequence: int
+    phase: Phase
+    message: str | None = None
+    ready_at: Instant | None = None
+    staged_at: Instant | None = None
+    stopping_at: Instant | None = None
+    stop_reason: StopReason | None = None
+    ended_at: Instant | None = None
+    finished_at: Instant | None = None
+    program_end: ProgramEnd | None = None
+    failure: JobFailure | None = None
+    lost: bool = False
+    s3_model_artifacts: str | None = None
+    metrics: tuple[MetricData, ...] = ()
+    log_stream: str | None = None

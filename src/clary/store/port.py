@@ -1,0 +1,109 @@
+"""Where jobs are kept: the port that `service` and `controller` speak, whatever the database.
+
+A store never changes a job by itself: it takes jobs that `clary.jobs.transitions` made, and writes one only if nobody
+else wrote it in between. When `create` or `commit` returns, the write is durable. Adapters: `sqlite`, `memory` (for
+tests), `faulty` (fails on purpose).
+"""
+
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from clary.base.clock import Instant
+from clary.jobs.model import TrainingJob
+from clary.jobs.status import TrainingJobStatus
+
+
+class NameTaken(Exception):
+    """A job with this name, letter case aside, exists already. Carries the ARN of that job."""
+
+    def __init__(self, training_job_arn: str) -> None:
+        super().__init__(training_job_arn)
+        self.training_job_arn = training_job_arn
+
+
+class NoSuchJob(Exception):
+    """No job has this name."""
+
+
+class StaleVersion(Exception):
+    """Somebody else wrote the job since it was read: read it again, decide again."""
+
+
+class SortBy(StrEnum):
+    """What a list is sorted by (Source: API model, SortBy). Ties are broken by name."""
+
+    NAME = "Name"
+    CREATION_TIME = "CreationTime"
+    STATUS = "Status"
+
+
+class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs, in which order. Time bounds are exclusive (inferred); `name_contains` minds letter case (inferred)."""
+
+    sort_by: SortBy = SortBy.CREATION_TIME
+    descending: bool = True
+    status_equals: TrainingJobStatus | None = None
+    name_contains: str | None = None
+    creation_time_after: Instant | None = None
+    creation_time_before: Instant | None = None
+    last_modified_time_after: Instant | None = None
+    last_modified_time_before: Instant | None = None
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list shows of a job."""
+
+    training_job_name: str
+    training_job_arn: str
+    creation_time: Instant
+    last_modified_time: Instant
+    training_end_time: Instant | None
+    training_job_status: TrainingJobStatus
+    secondary_status: str
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True):
+    """The last job of a page: the value that the list is sorted by, and its name."""
+
+    value: str | int
+    name: str
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Some jobs, and where to go on; `cursor` is None on the last page."""
+
+    summaries: tuple[Summary, ...]
+    cursor: Cursor | None
+
+
+class Store(Protocol):
+    """Keeps training jobs. Safe to use from one event loop."""
+
+    async def create(self, job: TrainingJob) -> None:
+        """Keep a new job. Raises `NameTaken`; then nothing was written."""
+        ...
+
+    async def get(self, training_job_name: str) -> TrainingJob:
+        """The job of that name, spelt exactly. Raises `NoSuchJob`."""
+        ...
+
+    async def commit(self, job: TrainingJob) -> TrainingJob:
+        """Replace the job if it is still at `job.version`; the answer carries the next version.
+
+        Raises `StaleVersion` (nothing was written) and `NoSuchJob`.
+        """
+        ...
+
+    async def list(self, query: ListQuery, *, limit: int, after: Cursor | None = None) -> Page:
+        """At most `limit` jobs of the query, those after the cursor. Jobs created meanwhile never repeat or hide one."""
+        ...
+
+    async def unreleased(self) -> tuple[str, ...]:
+        """The names of all jobs that the controller still has to look at, oldest first."""
+        ...
+
+    async def close(self) -> None:
+        """Finish writing and let go of the database."""
+        ...
