@@ -1,0 +1,52 @@
+"""Makes, of a job, what each of its ML instances must do and may reach. Pure; called by `act`."""
+
+from clary.base.clock import Instant
+from clary.jobs.model import TrainingJob
+from clary.jobs.policy import remaining_runtime_s
+from clary.jobs.task import InstanceTask, instance_name
+from clary.storage.session_policy import Grant
+from clary.storage.uri import parse_s3_uri
+
+
+def output_prefix(job: TrainingJob) -> str:
+    """Where the artifacts go: "s3://bucket/prefix/job-name/output"; S3OutputPath may or may not end in a slash."""
+    root = parse_s3_uri(job.request.output_data_config.s3_output_path)
+    return str(root.child(job.training_job_name).child("output"))
+
+
+def instance_task(job: TrainingJob, host: str, *, region: str, s3_endpoint_url: str, now: Instant) -> InstanceTask:
+    """What `host` must do in the job's present attempt."""
+    request = job.request
+    algorithm = request.algorithm_specification
+    return InstanceTask(
+        instance_name=instance_name(job.training_job_name, job.attempt, host),
+        training_job_name=job.training_job_name,
+        training_job_arn=job.training_job_arn,
+        region=region,
+        attempt=job.attempt,
+        host=host,
+        hosts=job.hosts,
+        instance_type=request.resource_config.instance_type,
+        program=job.program,
+        container_entrypoint=algorithm.container_entrypoint,
+        container_arguments=algorithm.container_arguments,
+        training_input_mode=algorithm.training_input_mode,
+        channels=request.input_data_config,
+        hyper_parameters=request.hyper_parameters,
+        environment=request.environment,
+        metric_definitions=algorithm.metric_definitions,
+        s3_output_prefix=output_prefix(job),
+        max_runtime_s=remaining_runtime_s(job, now),
+        enable_network_isolation=request.enable_network_isolation,
+        s3_endpoint_url=s3_endpoint_url,
+    )
+
+
+def storage_grants(job: TrainingJob) -> tuple[Grant, ...]:
+    """What the job's instances may do in S3: read its channels, write below its own output prefix, nothing else."""
+    read = [parse_s3_uri(channel.data_source.s3_data_source.s3_uri) for channel in job.request.input_data_config]
+    write = parse_s3_uri(output_prefix(job) + "/")
+    return (
+        *(Grant(access="read", bucket=uri.bucket, prefix=uri.key) for uri in dict.fromkeys(read)),
+        Grant(access="write", bucket=write.bucket, prefix=write.key),
+    )
