@@ -1,0 +1,245 @@
+r"""Any S3: AWS, MinIO, Ceph, and the SeaweedFS that Clary brings along.
+
+Chosen by whoever composes the program; the port is `port.ObjectStorage`. Reads go through obstore (a Rust client: half
+again as fast as our own for small objects) wherever it takes a key for what it is, tried once; anything else, and
+whatever obstore fails at, goes through `s3_wire`, which alone retries and knows what an error means.
+
+SeaweedFS keeps objects in directories, and so stores "a//b", "a\b" or "/a" under other keys, lists in the order of a
+tree and creates missing buckets as it goes. Such keys are refused there (`UnfaithfulKey`), listings are sorted here,
+and the bucket is asked for before the first write.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from clary.storage.port import (
+    AccessDenied,
+    Credentials,
+    CredentialsProvider,
+    NoSuchBucket,
+    NoSuchKey,
+    ObjectInfo,
+    S3Address,
+    StorageError,
+    UnfaithfulKey,
+    Writer,
+)
+from clary.storage.s3_upload import S3Writer
+from clary.storage.s3_wire import (
+    CONNECT_TIMEOUT_S,
+    READ_TIMEOUT_S,
+    Answer,
+    S3Wire,
+    decoded,
+    element,
+    elements,
+)
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
+    from obstore.store import S3Credential
+
+_CREDENTIALS_REREAD_S = 5
+_OBSTORE_TTL_MIN_S = 300  # obstore asks again as soon as less than this is left of what it was given
+
+# What obstore's path type keeps as it is (checked against it in the contract suite). Control characters, empty or dot
+# segments and outer slashes are refused or lost there.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+_BENT_BY_SEAWEEDFS = re.compile(r"\\|//|^/|(^|/)\.{1,2}(/|$)")
+
+
+def is_plain_key(key: str) -> bool:
+    """Whether obstore addresses exactly this key."""
+    return not _CONTROL.search(key) and not any(part in {"", ".", ".."} for part in key.split("/"))
+
+
+class S3Storage:
+    """See `port.ObjectStorage`. `credentials` is asked for (nearly) every request; obstore keeps them for 5 seconds.
+
+    A store that is away for less than `retry_total_s` seconds is waited for; beyond that, `Unreachable`.
+    """
+
+    def __init__(self, address: S3Address, credentials: CredentialsProvider, *, retry_total_s: float = 60.0) -> None:
+        self._address = address
+        self._credentials = credentials
+        self._wire = S3Wire(address, credentials, retry_total_s=retry_total_s)
+        self._lock = threading.Lock()
+        self._stores: dict[str, S3Store] = {}
+        self._seaweedfs: dict[str, bool] = {}
+        # obstore sends even loopback requests to a proxy that the environment names; our own client does not.
+        proxied = any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"))
+        self._use_obstore = not (proxied and urlsplit(address.endpoint_url).scheme == "http")
+
+    def list_objects(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
+        """See `port.ObjectStorage`. All pages are read before the first object is given, for the sake of the order."""
+        found: list[ObjectInfo] = []
+        token = ""
+        while True:
+            page = self._page(bucket, prefix, token)
+            found += _objects(page, prefix)
+            token = element(page.body, "NextContinuationToken")
+            if element(page.body, "IsTruncated") != "true" or not token:
+                break
+        found.sort(key=lambda info: info.key.encode("utf-8", "surrogateescape"))
+        yield from found
+
+    def has_objects(self, bucket: str, prefix: str) -> bool:
+        """See `port.ObjectStorage`."""
+        # SeaweedFS answers a neighbour for some odd prefixes: a handful of keys lets the true ones show.
+        return bool(_objects(self._page(bucket, prefix, "", limit=10), prefix))
+
+    def bucket_exists(self, bucket: str) -> bool:
+        """See `port.ObjectStorage`."""
+        return self._head_bucket(bucket).status != 404
+
+    def head(self, bucket: str, key: str) -> ObjectInfo:
+        """See `port.ObjectStorage`."""
+        self._check_key(bucket, key)
+        try:
+            answer = self._wire.request("HEAD", bucket, key)
+        except NoSuchKey:
+            self._raise_if_no_bucket(bucket)
+            raise
+        return ObjectInfo(
+            key=key, size_bytes=int(answer.headers.get("content-length", "0")), etag=answer.headers.get("etag", "")
+        )
+
+    def get(
+        self, bucket: str, key: str, *, etag: str | None = None, start: int = 0, length: int | None = None
+    ) -> bytes | memoryview:
+        """See `port.ObjectStorage`."""
+        whole = start == 0 and length is None
+        if self._use_obstore and is_plain_key(key):
+            options: GetOptions = {}
+            if etag is not None:
+                options["if_match"] = etag
+            if length is not None:
+                options["range"] = (start, start + length)
+            elif not whole:
+                options["range"] = {"offset": start}
+            try:
+                return memoryview(obstore.get(self._store(bucket), key, options=options).bytes())
+            except (BaseError, OSError, ValueError):
+                pass  # its reasons are text alone: ask again in our own way, which retries and tells them apart
+        self._check_key(bucket, key)
+        headers = {} if etag is None else {"if-match": etag}
+        if not whole:
+            headers["range"] = f"bytes={start}-" + ("" if length is None else str(start + length - 1))
+        return self._wire.request("GET", bucket, key, headers=headers).body
+
+    def put(self, bucket: str, key: str, data: bytes | memoryview, *, kms_key_id: str | None = None) -> None:
+        """See `port.ObjectStorage`."""
+        self._prepare_write(bucket, key)
+        self._wire.request("PUT", bucket, key, headers=_encryption(kms_key_id), body=data)
+
+    def open_writer(self, bucket: str, key: str, *, kms_key_id: str | None = None) -> AbstractContextManager[Writer]:
+        """See `port.ObjectStorage`."""
+        self._prepare_write(bucket, key)
+        return S3Writer(self._wire, bucket, key, _encryption(kms_key_id))
+
+    def abort_uploads(self, bucket: str, key: str) -> int:
+        """See `port.ObjectStorage`."""
+        self._check_key(bucket, key)
+        answer = self._wire.request("GET", bucket, query={"uploads": "", "prefix": key, "encoding-type": "url"})
+        aborted = 0
+        for upload in elements(answer.body, "Upload"):
+            if decoded(element(upload, "Key")) != key:
+                continue
+            query = {"uploadId": element(upload, "UploadId")}
+            self._wire.request("DELETE", bucket, key, query=query, accept=lambda answer: answer.status == 404)
+            aborted += 1
+        return aborted
+
+    def delete(self, bucket: str, key: str) -> None:
+        """See `port.ObjectStorage`."""
+        self._prepare_write(bucket, key)
+        self._wire.request("DELETE", bucket, key)
+
+    def _page(self, bucket: str, prefix: str, token: str, limit: int = 1000) -> Answer:
+        query = {"list-type": "2", "encoding-type": "url", "max-keys": str(limit), "prefix": prefix}
+        if token:
+            query["continuation-token"] = token
+        return self._wire.request("GET", bucket, query=query)
+
+    def _head_bucket(self, bucket: str) -> Answer:
+        answer = self._wire.request("HEAD", bucket, accept=lambda answer: answer.status == 404)
+        self._seaweedfs[bucket] = answer.is_seaweedfs
+        return answer
+
+    def _raise_if_no_bucket(self, bucket: str) -> None:
+        """Tell the missing bucket from the missing key: the answer to a HEAD has no body to say so."""
+        try:
+            exists = self.bucket_exists(bucket)
+        except AccessDenied:
+            return
+        if not exists:
+            raise NoSuchBucket(f"NoSuchBucket (404): no bucket {bucket!r}", code="NoSuchBucket", status=404)
+
+    def _prepare_write(self, bucket: str, key: str) -> None:
+        if bucket not in self._seaweedfs:
+            self._raise_if_no_bucket(bucket)
+        self._check_key(bucket, key)
+
+    def _check_key(self, bucket: str, key: str) -> None:
+        """Refuse a key that the store would bend. Only such keys cost the request that learns whose store it is."""
+        if not key:
+            raise StorageError("an object needs a key")
+        if not _BENT_BY_SEAWEEDFS.search(key):
+            return
+        if bucket not in self._seaweedfs:
+            answer = self._wire.request("HEAD", bucket, accept=lambda answer: answer.status in {403, 404})
+            self._seaweedfs[bucket] = answer.is_seaweedfs
+        if self._seaweedfs[bucket]:
+            raise UnfaithfulKey(f"the store does not keep the key {key!r} as it is")
+
+    def _store(self, bucket: str) -> S3Store:
+        with self._lock:
+            if bucket not in self._stores:
+                self._stores[bucket] = S3Store(
+                    bucket,
+                    endpoint=self._address.endpoint_url,
+                    region=self._address.region,
+                    client_options={
+                        "allow_http": urlsplit(self._address.endpoint_url).scheme == "http",
+                        "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
+                        "read_timeout": timedelta(seconds=READ_TIMEOUT_S),
+                        "timeout": timedelta(minutes=10),  # its default of 30 s would end a part on a slow line
+                    },
+                    retry_config={"max_retries": 0},
+                    credential_provider=self._obstore_credentials,
+                )
+            return self._stores[bucket]
+
+    def _obstore_credentials(self) -> "S3Credential":
+        credentials: Credentials = self._credentials()
+        return {
+            "access_key_id": credentials.access_key_id,
+            "secret_access_key": credentials.secret_access_key,
+            "token": credentials.session_token,
+            "expires_at": datetime.now(UTC) + timedelta(seconds=_OBSTORE_TTL_MIN_S + _CREDENTIALS_REREAD_S),
+        }
+
+
+def _objects(page: Answer, prefix: str) -> list[ObjectInfo]:
+    found = []
+    for entry in elements(page.body, "Contents"):
+        key = decoded(element(entry, "Key"))
+        if key.startswith(prefix):  # SeaweedFS finds "a/b" for the prefix "a//"
+            found.append(ObjectInfo(key=key, size_bytes=int(element(entry, "Size")), etag=element(entry, "ETag")))
+    return found
+
+
+def _encryption(kms_key_id: str | None) -> dict[str, str]:
+    if kms_key_id is None:
+        return {}
+    return {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id": kms_key_id}

@@ -1,0 +1,145 @@
+"""A stream into one S3 object: one PUT if it is small, else a multipart upload that is completed or abandoned.
+
+Called by `s3`. Memory is bounded by (PARTS_IN_FLIGHT + 1) parts; a part has 8 MiB for the first 1,250 parts and doubles
+every 1,250, so that 10,000 parts (S3's limit) make 2.4 TiB while a stream of some GB stays below 50 MiB of memory.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+from xml.sax.saxutils import escape
+
+from clary.base.telemetry import get_logger
+from clary.storage.port import NoSuchKey, StorageError
+from clary.storage.s3_wire import Answer, S3Wire, element, error_of
+
+PART_BYTES = 8 * 1024 * 1024
+PARTS_IN_FLIGHT = 4
+_PARTS_PER_SIZE = 1250
+_PARTS_MAX = 10_000
+
+_log = get_logger("storage")
+
+
+def part_bytes(number: int) -> int:
+    """The size of part `number` (from 1) in bytes."""
+    return int(PART_BYTES * 2 ** ((number - 1) // _PARTS_PER_SIZE))
+
+
+class S3Writer:
+    """Use in a `with` block; see `port.Writer`. One thread writes."""
+
+    def __init__(self, wire: S3Wire, bucket: str, key: str, headers: Mapping[str, str]) -> None:
+        self._wire = wire
+        self._bucket = bucket
+        self._key = key
+        self._headers = headers
+        self._buffer = bytearray()
+        self._part = 1
+        self._upload_id = ""
+        self._parts: deque[Future[str]] = deque()
+        self._stop = threading.Event()
+        self._free = threading.Semaphore(PARTS_IN_FLIGHT)
+        self._pool = ThreadPoolExecutor(PARTS_IN_FLIGHT, thread_name_prefix="upload")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Add bytes; waits while enough parts are under way, and raises what befell an earlier part."""
+        view = memoryview(data).cast("B")
+        while view:
+            taken = min(part_bytes(self._part) - len(self._buffer), len(view))
+            self._buffer += view[:taken]
+            view = view[taken:]
+            if len(self._buffer) == part_bytes(self._part):
+                self._send_part()
+        return memoryview(data).nbytes
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is not None:
+                self._stop.set()
+                return
+            if not self._upload_id:
+                body = bytes(self._buffer)
+                self._wire.request("PUT", self._bucket, self._key, headers=self._headers, body=body)
+                return
+            if self._buffer:
+                self._send_part()
+            self._complete([part.result() for part in self._parts])
+            self._upload_id = ""
+        finally:
+            # Parts that arrive after the abort would be kept, and paid for: let those under way end first.
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            if self._upload_id:
+                self._abort()
+
+    def _send_part(self) -> None:
+        if self._part > _PARTS_MAX:
+            raise StorageError("the object is too large for S3's 10,000 parts", code="EntityTooLarge")
+        if not self._upload_id:
+            answer = self._wire.request("POST", self._bucket, self._key, query={"uploads": ""}, headers=self._headers)
+            self._upload_id = element(answer.body, "UploadId")
+        self._free.acquire()
+        body, self._buffer = self._buffer, bytearray()
+        self._parts.append(self._pool.submit(self._put_part, self._part, body))
+        self._part += 1
+        for part in self._parts:
+            if part.done():
+                part.result()  # raises the first failure here, instead of after gigabytes more
+
+    def _put_part(self, number: int, body: bytearray) -> str:
+        try:
+            query = {"partNumber": str(number), "uploadId": self._upload_id}
+            answer = self._wire.request(
+                "PUT", self._bucket, self._key, query=query, body=memoryview(body), stop=self._stop
+            )
+            return answer.headers["etag"]
+        finally:
+            self._free.release()
+
+    def _complete(self, etags: list[str]) -> None:
+        parts = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
+            for number, etag in enumerate(etags, start=1)
+        )
+        try:
+            answer = self._wire.request(
+                "POST",
+                self._bucket,
+                self._key,
+                query={"uploadId": self._upload_id},
+                body=f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode(),
+            )
+        except StorageError as error:
+            if error.code != "NoSuchUpload" or not self._is_there(len(etags)):
+                raise
+            return
+        if b"<Error>" in answer.body:  # S3 may find out after it has begun a 200
+            raise error_of(Answer(500, answer.headers, answer.body), f"POST s3://{self._bucket}/{self._key}")
+
+    def _is_there(self, parts: int) -> bool:
+        """Whether the object is ours although its upload is unknown: the answer to a first try may have been lost."""
+        try:
+            answer = self._wire.request("HEAD", self._bucket, self._key)
+        except NoSuchKey:
+            return False
+        return answer.headers.get("etag", "").endswith(f'-{parts}"')
+
+    def _abort(self) -> None:
+        try:
+            self._wire.request(
+                "DELETE",
+                self._bucket,
+                self._key,
+                query={"uploadId": self._upload_id},
+                accept=lambda answer: answer.status == 404,
+            )
+        except StorageError as error:
+            _log.warning("upload_not_aborted", bucket=self._bucket, key=self._key, error=str(error))
