@@ -26,6 +26,7 @@ SKEW_SECONDS = 15 * 60
 PRESIGNED_MAX_SECONDS = 7 * 24 * 3600
 
 _BASIC_DATE = re.compile(r"\d{8}T\d{6}Z", re.ASCII).fullmatch
+_SCOPED_SERVICE = re.compile(rb"Credential=[^,&]*?(?:/|%2F)([a-z0-9-]+)(?:/|%2F)aws4_request", re.IGNORECASE).search
 _SHORT_NUMBER = re.compile(r"\d{1,6}", re.ASCII).fullmatch
 
 
@@ -109,6 +110,12 @@ class SigningKeys:
                 self._keys.pop(next(iter(self._keys)), None)
             self._keys[scope] = key
         return key
+
+
+def service_of(query: bytes, authorization: bytes | None) -> str | None:
+    """The service that a request says it is signed for, however broken the rest of its signature; None if it is unsigned."""
+    found = _SCOPED_SERVICE(query if authorization is None else authorization)
+    return None if found is None else found[1].decode("latin-1")
 
 
 def read_claim(request: Request) -> Claim:

@@ -1,0 +1,161 @@
+"""What happens to a request of a service with operations: `Chain.answer` is the list of steps, in order.
+
+The gateway calls it once the request is neither for S3 nor for itself. A step raises `AwsError` or `Refused` for what
+the caller did wrong and `Disconnected` when he has gone; the gateway turns those into bytes.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clary.aws import json_rpc, sigv4
+from clary.aws.body import Receive, read_body
+from clary.aws.canonical import Request
+from clary.aws.errors import AwsError
+from clary.aws.handlers import Handler, RequestContext, Service
+from clary.aws.model import Operation, ServiceModel
+from clary.aws.query_xml import QUERY_XML
+from clary.aws.refusals import Cause, Refused
+from clary.aws.sigv4 import CredentialLookup, SigningKeys
+from clary.aws.validation import Validators
+from clary.aws.wire import Answer, Wire
+from clary.base.clock import Clock
+
+
+class ServedService:
+    """A service, its model and its compiled validators."""
+
+    def __init__(self, service: Service) -> None:
+        """Raises ValueError for a handler whose operation the model does not know."""
+        self.model = ServiceModel(service.name)
+        self.handlers: Mapping[str, Handler] = dict(service.handlers)
+        self.validators = Validators()
+        unknown = self.handlers.keys() - self.model.operation_names()
+        if unknown:
+            raise ValueError(f"{service.name} has no operation {', '.join(sorted(unknown))}")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request before its body is read. `service_name` is that of the signature's scope, None if it is unsigned."""
+
+    request_id: str
+    scope: Mapping[str, Any]
+    headers: Mapping[bytes, bytes]
+    receive: Receive
+    service_name: str | None
+    wire: Wire
+
+    def request(self, body: bytes | None = None) -> Request:
+        """The request as the signature sees it."""
+        scope = self.scope
+        return Request(
+            method=scope["method"],
+            raw_path=scope.get("raw_path") or scope["path"].encode(),
+            query=scope["query_string"],
+            headers=scope["headers"],
+            body=body,
+        )
+
+
+class Chain:
+    """The steps, for the services given."""
+
+    def __init__(
+        self,
+        *,
+        services: Iterable[Service],
+        credentials: CredentialLookup,
+        clock: Clock,
+        account_id: str,
+        region: str,
+        body_limit_bytes: int,
+    ) -> None:
+        """Raises ValueError for a handler whose operation the model does not know. Reads the models: tens of ms each."""
+        self._services = {service.name: ServedService(service) for service in services}
+        self._credentials = credentials
+        self._clock = clock
+        self._account_id = account_id
+        self._region = region
+        self._body_limit_bytes = body_limit_bytes
+        self._signing_keys = SigningKeys()
+
+    async def answer(self, exchange: Exchange) -> Answer:
+        """Take a request through every step. Raises `AwsError`, `Refused`, `Disconnected` and what a handler lets through."""
+        service = self._find_service(exchange)
+        body = await read_body(exchange.receive, exchange.headers, self._body_limit_bytes)
+        request = exchange.request(body)
+        verified = sigv4.verify(
+            request, credentials=self._credentials, now=self._clock.now(), signing_keys=self._signing_keys
+        )
+        if verified.claim.service != exchange.service_name:  # two readings of a crafted header must not both count
+            raise Refused(
+                Cause.WRONG_SCOPE, f"Credential should be scoped to correct service: '{exchange.service_name}'."
+            )
+        operation, handler = self._find_operation(exchange, request, service)
+        params = exchange.wire.parse(request, operation)
+        params = _validated(params, operation, service)
+        context = RequestContext(
+            request_id=exchange.request_id,
+            account_id=self._account_id,
+            region=self._region,
+            caller=verified.credential,
+        )
+        value = await handler(context, params)
+        return exchange.wire.result(value, operation, service.model, exchange.request_id)
+
+    def wire(self, service_name: str | None, headers: Mapping[bytes, bytes], query: bytes) -> Wire:
+        """The protocol to answer in: what the request looks like, unless its service does not speak that."""
+        service = self._services.get(service_name or "")
+        form = headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded") or b"Action=" in query
+        looks = "json" if b"x-amz-target" in headers else "query" if form else None
+        if service is not None and looks not in service.model.protocols:
+            looks = service.model.protocols[0]
+        if looks == "query" or service_name == "s3":  # S3's clients read XML
+            return QUERY_XML
+        is_1_0 = headers.get(b"content-type", b"").startswith(b"application/x-amz-json-1.0")
+        return json_rpc.VERSION_1_0 if is_1_0 else json_rpc.VERSION_1_1
+
+    def model(self, service_name: str | None) -> ServiceModel | None:
+        """The model of a service that is served here."""
+        service = self._services.get(service_name or "")
+        return None if service is None else service.model
+
+    def _find_service(self, exchange: Exchange) -> ServedService:
+        if exchange.service_name is None:
+            sigv4.read_claim(exchange.request())  # raises what is wrong with it, mostly that it is missing
+            raise Refused(Cause.MALFORMED, "The credential scope names no service.")
+        service = self._services.get(exchange.service_name)
+        if service is None:
+            raise _unsupported(f"the service '{exchange.service_name}'")
+        return service
+
+    def _find_operation(
+        self, exchange: Exchange, request: Request, service: ServedService
+    ) -> tuple[Operation, Handler]:
+        self._check_target(exchange, service)
+        name = exchange.wire.operation_name(request, exchange.headers, service.model)
+        operation = service.model.operation(name)
+        if operation is None:
+            raise json_rpc.unknown_operation(name)
+        handler = service.handlers.get(name)
+        if handler is None:
+            raise _unsupported(f"{service.model.title} {name}")
+        return operation, handler
+
+    def _check_target(self, exchange: Exchange, service: ServedService) -> None:
+        """A signature made for one service must not open another."""
+        prefix = exchange.headers.get(b"x-amz-target", b"").decode("latin-1").partition(".")[0]
+        if prefix in {"", service.model.target_prefix}:
+            return
+        for name, other in self._services.items():
+            if prefix == other.model.target_prefix:
+                raise Refused(Cause.WRONG_SCOPE, f"Credential should be scoped to correct service: '{name}'.")
+
+
+def _validated(params: dict[str, Any], operation: Operation, service: ServedService) -> dict[str, Any]:
+    return {} if operation.input_shape is None else service.validators.validate(operation.input_shape, params)
+
+
+def _unsupported(what: str) -> AwsError:
+    return AwsError(code="UnsupportedOperationException", message=f"Clary does not implement {what}.")

@@ -1,0 +1,133 @@
+"""The front door: an ASGI application that answers every AWS service on one listener.
+
+`app` makes one `Gateway` and serves it. A request's service is in the credential scope of its signature: S3 is handed,
+stream and all, to the S3 gate; every other service goes through `Chain`. Whatever happens there, the caller gets a
+well-formed answer of its protocol, and nothing of our insides. `GET /_clary/health` needs no signature.
+"""
+
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from clary.aws import sigv2, sigv4
+from clary.aws.body import Disconnected, Receive
+from clary.aws.canonical import headers_by_name
+from clary.aws.chain import Chain, Exchange
+from clary.aws.errors import AwsError
+from clary.aws.handlers import Service
+from clary.aws.query_xml import QUERY_XML
+from clary.aws.refusals import Refused
+from clary.aws.sigv4 import CredentialLookup
+from clary.aws.wire import Answer
+from clary.base.clock import Clock
+from clary.base.telemetry import get_logger
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[Any], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HEALTH_PATH = "/_clary/health"  # no bucket can have that name
+BODY_LIMIT_BYTES = 1 << 20
+
+_logger = get_logger("aws")
+
+
+class Gateway:
+    """The application. Scopes other than HTTP are none of its business and end at once."""
+
+    def __init__(
+        self,
+        *,
+        services: Iterable[Service],
+        credentials: CredentialLookup,
+        clock: Clock,
+        account_id: str,
+        region: str,
+        s3: ASGIApp | None = None,
+        body_limit_bytes: int = BODY_LIMIT_BYTES,
+    ) -> None:
+        """Raises ValueError when a handler's operation is not in the service model."""
+        self._chain = Chain(
+            services=services,
+            credentials=credentials,
+            clock=clock,
+            account_id=account_id,
+            region=region,
+            body_limit_bytes=body_limit_bytes,
+        )
+        self._s3 = s3
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        request_id = str(uuid.uuid4())
+        if scope["path"] == HEALTH_PATH and scope["method"] in {"GET", "HEAD"}:
+            await _send(send, Answer(200, b"application/json", b'{"status":"ok"}'), request_id)
+            return
+        headers = headers_by_name(scope["headers"])
+        service_name = _service_name(scope["query_string"], headers)
+        wire = self._chain.wire(service_name, headers, scope["query_string"])
+        # A request that is unsigned and looks like no other protocol is anonymous S3: the gate says what comes of it.
+        anonymous = service_name is None and wire is not QUERY_XML and b"x-amz-target" not in headers
+        if self._s3 is not None and (service_name == "s3" or anonymous):
+            await self._s3(scope, receive, send)
+            return
+        exchange = Exchange(
+            request_id=request_id,
+            scope=scope,
+            headers=headers,
+            receive=receive,
+            service_name=service_name,
+            wire=wire,
+        )
+        try:
+            answer = await self._answer(exchange)
+        except Disconnected:
+            return
+        await _send(send, answer, request_id)
+
+    async def _answer(self, exchange: Exchange) -> Answer:
+        try:
+            return await self._chain.answer(exchange)
+        except Disconnected:
+            raise
+        except AwsError as error:
+            failure = error
+        except Refused as refused:
+            _logger.info("signature refused", request_id=exchange.request_id, cause=refused.cause.name)
+            failure = refused.as_error(exchange.wire.protocol)
+        except Exception:  # noqa: BLE001
+            # Whatever a handler lets through ends here: the operator gets the traceback, the caller the request id.
+            _logger.error("request failed", request_id=exchange.request_id, **_named(exchange))  # noqa: TRY400
+            failure = AwsError(
+                code="InternalFailure",
+                message="The request processing has failed because of an unknown error, exception or failure.",
+                http_status=500,
+            )
+        return exchange.wire.error(failure, self._chain.model(exchange.service_name), exchange.request_id)
+
+
+def _service_name(query: bytes, headers: dict[bytes, bytes]) -> str | None:
+    authorization = headers.get(b"authorization")
+    found = sigv4.service_of(query, authorization)
+    if found is None and (sigv2.is_presigned(query) or (authorization or b"").startswith(b"AWS ")):
+        return "s3"  # only S3 ever had Signature Version 2 in these forms
+    return found
+
+
+def _named(exchange: Exchange) -> dict[str, object]:
+    target = exchange.headers.get(b"x-amz-target", b"").decode("latin-1")
+    return {"service": exchange.service_name, "target": target}
+
+
+async def _send(send: Send, answer: Answer, request_id: str) -> None:
+    headers = [
+        (b"x-amzn-requestid", request_id.encode()),
+        (b"content-type", answer.content_type),
+        (b"content-length", str(len(answer.body)).encode()),
+    ]
+    if answer.http_status == 413:
+        headers.append((b"connection", b"close"))  # the rest of the body must not be taken for the next request
+    await send({"type": "http.response.start", "status": answer.http_status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
