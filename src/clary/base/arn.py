@@ -1,0 +1,18 @@
+"""Amazon Resource Names. Source: SageMaker's ARNs; the job name stands in lower case there, as observed."""
+
+
+def training_job_arn(region: str, account_id: str, training_job_name: str) -> str:
+    """The ARN of a training job."""
+    return f"arn:{partition(region)}:sagemaker:{region}:{account_id}:training-job/{training_job_name.lower()}"
+
+
+def log_group_arn(region: str, account_id: str, log_group: str) -> str:
+    """The ARN of a log group, without the ":*" that some answers append."""
+    return f"arn:{partition(region)}:logs:{region}:{account_id}:log-group:{log_group}"
+
+
+def partition(region: str) -> str:
+    """The partition of a region: "aws" unless it is one of the separate ones."""
+    if region.startswith("cn-"):
+        return "aws-cn"
+    return "aws-us-gov" if region.startswith("us-gov-") else "aws"

@@ -1,0 +1,128 @@
+"""Settings: one table of them, and one place where they are read.
+
+A setting comes from, in this order: the command line, the environment (`CLARY_` and the name in capitals), the TOML file
+that `config` names (default: config.toml in the home, if it is there), the default. An unknown name in the file, or a
+value of the wrong kind, is refused: a setting with a slip of the pen must not be ignored.
+"""
+
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+
+class InvalidSetting(Exception):
+    """A setting is not what it should be; the text says which and why."""
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting by name, with its default as text and what it is for."""
+
+    name: str
+    default: str
+    help: str
+
+
+def _default_instances() -> str:
+    return str(max(4, 2 * (os.cpu_count() or 1)))
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(name="home", default="~/.clary", help="directory of all state"),
+    Setting(
+        name="config", default="", help="TOML file with settings; default: config.toml in the home, if it is there"
+    ),
+    Setting(name="listen", default="127.0.0.1:7243", help="address and port of the API; port 0: any free one"),
+    Setting(name="account_id", default="000000000000", help="AWS account id in ARNs, 12 digits"),
+    Setting(name="region", default="us-east-1", help="AWS region in ARNs and answers"),
+    Setting(name="instances", default=_default_instances(), help="how many ML instances may run at the same time"),
+    Setting(
+        name="images", default="", help="TOML file with rules of the image catalogue that come before the built-in ones"
+    ),
+    Setting(name="s3_port", default="0", help="port of the embedded S3; 0: a free one, kept from then on"),
+    Setting(name="body_limit_bytes", default="1048576", help="largest request body of the API, S3 excepted"),
+    Setting(name="log_level", default="info", help="debug, info, warning or error"),
+)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings, read and checked. `listen_host` and `listen_port` are the parts of `listen`."""
+
+    home: Path
+    listen_host: str
+    listen_port: int
+    account_id: str
+    region: str
+    instances: int
+    images: Path | None
+    s3_port: int
+    body_limit_bytes: int
+    log_level: str
+
+
+def load(command_line: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
+    """The settings. Raises `InvalidSetting`."""
+    given = {name: value for name, value in command_line.items() if value is not None}
+    for setting in SETTINGS:
+        value = environment.get(f"CLARY_{setting.name.upper()}")
+        if value is not None:
+            given.setdefault(setting.name, value)
+    defaults = {setting.name: setting.default for setting in SETTINGS}
+    home = Path(given.get("home", defaults["home"])).expanduser().absolute()
+    values = defaults | _file(given.get("config"), home) | given
+    host, _, port = values["listen"].rpartition(":")
+    return Settings(
+        home=home,
+        listen_host=_address(host.strip("[]")),
+        listen_port=_number("listen", port, 0, 65535),
+        account_id=_matching("account_id", values["account_id"], r"\d{12}", "12 digits"),
+        region=_matching("region", values["region"], r"[a-z]{2}(-[a-z]+)+-\d+", "an AWS region such as eu-west-1"),
+        instances=_number("instances", values["instances"], 1, 100_000),
+        images=Path(values["images"]).expanduser() if values["images"] else None,
+        s3_port=_number("s3_port", values["s3_port"], 0, 55535),
+        body_limit_bytes=_number("body_limit_bytes", values["body_limit_bytes"], 1024, 1 << 30),
+        log_level=_matching("log_level", values["log_level"], "debug|info|warning|error", "a level of the log"),
+    )
+
+
+def _file(named: str | None, home: Path) -> dict[str, str]:
+    path = Path(named).expanduser() if named else home / "config.toml"
+    try:
+        document: dict[str, Any] = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if named:
+            raise InvalidSetting(f"config: there is no file {path}") from None
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSetting(f"{path}: {error}") from None
+    known = {setting.name for setting in SETTINGS} - {"home", "config"}
+    for name, value in document.items():
+        if name not in known:
+            raise InvalidSetting(f"{path}: there is no setting {name}; there are {', '.join(sorted(known))}")
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise InvalidSetting(f"{path}: {name} must be a text or a number")
+    return {name: str(value) for name, value in document.items()}
+
+
+def _address(host: str) -> str:
+    try:
+        return str(ipaddress.ip_address("127.0.0.1" if host == "localhost" else host))
+    except ValueError:
+        raise InvalidSetting(f"listen: {host!r} is no IP address; write 127.0.0.1:7243, say") from None
+
+
+def _number(name: str, value: str, least: int, most: int) -> int:
+    if not re.fullmatch(r"\d{1,12}", value) or not least <= int(value) <= most:
+        raise InvalidSetting(f"{name}: {value!r} is no number from {least} to {most}")
+    return int(value)
+
+
+def _matching(name: str, value: str, pattern: str, what: str) -> str:
+    if not re.fullmatch(pattern, value):
+        raise InvalidSetting(f"{name}: {value!r} is not {what}")
+    return value

@@ -1,0 +1,78 @@
+"""What CreateTrainingJob looks up in S3 before it accepts a job: is there input, is there a place for the output.
+
+Called by `training_jobs`. Requests run in threads, since the storage port blocks. A bucket that was seen is not asked for
+again for a minute: the check is a kindness to the caller, the upload finds out for itself.
+"""
+
+import asyncio
+
+from clary.aws.errors import AwsError, ValidationException
+from clary.base.clock import Clock, Instant, later
+from clary.base.telemetry import get_logger
+from clary.jobs.model import TrainingJobRequest
+from clary.storage.port import AccessDenied, NoSuchBucket, ObjectStorage, StorageError, Unreachable
+from clary.storage.uri import parse_s3_uri
+
+SEEN_FOR_S = 60.0
+
+_log = get_logger("service")
+
+
+class DataChecks:
+    """Looks at S3 on behalf of a request."""
+
+    def __init__(self, storage: ObjectStorage, *, clock: Clock, region: str) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._region = region
+        self._seen: dict[str, Instant] = {}
+
+    async def check(self, request: TrainingJobRequest) -> None:
+        """Raise `ValidationException` for a channel without objects or an output bucket that is not there."""
+        try:
+            await asyncio.gather(
+                self._check_output(request),
+                *(
+                    self._check_channel(channel.data_source.s3_data_source.s3_uri, request.role_arn)
+                    for channel in request.input_data_config
+                ),
+            )
+        except Unreachable as error:
+            _log.error("storage unreachable", why=str(error))
+            raise AwsError(
+                code="ServiceUnavailable", message="The object storage does not answer.", http_status=503
+            ) from None
+
+    async def _check_channel(self, uri: str, role_arn: str) -> None:
+        where = parse_s3_uri(uri)
+        try:
+            found = await asyncio.to_thread(self._storage.has_objects, where.bucket, where.key)
+        except (NoSuchBucket, AccessDenied):
+            found = False
+        if not found:
+            # observed text
+            raise ValidationException(
+                f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the bucket '
+                f"exists in the selected region ({self._region}), that objects exist under that S3 prefix, and that the "
+                f'role "{role_arn}" has "s3:ListBucket" permissions on bucket "{where.bucket}".'
+            )
+
+    async def _check_output(self, request: TrainingJobRequest) -> None:
+        path = request.output_data_config.s3_output_path
+        bucket = parse_s3_uri(path).bucket
+        now = self._clock.now()
+        if self._seen.get(bucket, Instant(0)) > now:
+            return
+        try:
+            exists = await asyncio.to_thread(self._storage.bucket_exists, bucket)
+        except Unreachable:
+            raise
+        except StorageError:
+            exists = False
+        if not exists:
+            raise ValidationException(  # (inferred)
+                f'The bucket "{bucket}" of the S3OutputPath "{path}" does not exist in the selected region ({self._region}).'
+            )
+        if len(self._seen) > 10_000:  # bucket names come from callers
+            self._seen.clear()
+        self._seen[bucket] = later(now, SEEN_FOR_S)

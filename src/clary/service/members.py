@@ -1,0 +1,172 @@
+"""Every member of CreateTrainingJob, and what becomes of it: the promise that no field is accepted and ignored.
+
+Each row says that a member *acts*, is *recorded* (shown again by Describe, without effect, and why), or is *refused* (and
+why). A row speaks for all members below its path unless they have rows of their own. Refused members may be set to a
+value that changes nothing: false, zero, empty, or one listed in `passes`.
+
+`refuse_unsupported` is called by `training_jobs` after validation. A test walks the API model and fails on a member that
+no row covers.
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from clary.aws.errors import ValidationException
+
+
+class Effect(StrEnum):
+    """What becomes of a member."""
+
+    ACTS = "acts"
+    RECORDED = "recorded"
+    REFUSED = "refused"
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """A member by its path ("InputDataConfig[].ChannelName"), what becomes of it, and a sentence why."""
+
+    path: str
+    effect: Effect
+    why: str
+    passes: tuple[object, ...] = ()
+
+
+def _acts(path: str, why: str) -> Member:
+    return Member(path=path, effect=Effect.ACTS, why=why)
+
+
+def _recorded(path: str, why: str) -> Member:
+    return Member(path=path, effect=Effect.RECORDED, why=why)
+
+
+def _refused(path: str, why: str, passes: tuple[object, ...] = ()) -> Member:
+    return Member(path=path, effect=Effect.REFUSED, why=why, passes=passes)
+
+
+_ALGORITHM = "AlgorithmSpecification"
+_CHANNEL = "InputDataConfig[]"
+_S3 = "InputDataConfig[].DataSource.S3DataSource"
+_RESOURCES = "ResourceConfig"
+
+MEMBERS: tuple[Member, ...] = (
+    _acts("TrainingJobName", "Names the job, its log streams and its artifacts."),
+    _acts("HyperParameters", "Written to hyperparameters.json as they came."),
+    _acts(f"{_ALGORITHM}.TrainingImage", "Resolved by the image catalogue."),
+    _refused(f"{_ALGORITHM}.AlgorithmName", "algorithm resources are not there yet; name a TrainingImage"),
+    Member(
+        path=f"{_ALGORITHM}.TrainingInputMode",
+        effect=Effect.REFUSED,
+        why="only the input mode File is there yet",
+        passes=("File",),
+    ),
+    _acts(
+        f"{_ALGORITHM}.MetricDefinitions", "Searched in each log line; the last values stand in FinalMetricDataList."
+    ),
+    _refused(f"{_ALGORITHM}.EnableSageMakerMetricsTimeSeries", "metric time series are not kept yet"),
+    _acts(f"{_ALGORITHM}.ContainerEntrypoint", "Replaces the image's entrypoint."),
+    _acts(f"{_ALGORITHM}.ContainerArguments", "Replace the argument `train`."),
+    _refused(f"{_ALGORITHM}.TrainingImageConfig", "images are not pulled from registries yet"),
+    _recorded(
+        "RoleArn", "Roles are not checked and give no credentials yet; the job's own S3 access is limited anyway."
+    ),
+    _acts(f"{_CHANNEL}.ChannelName", "Names the directory under /opt/ml/input/data."),
+    _refused(f"{_S3}.S3DataType", "only S3Prefix is there yet", ("S3Prefix",)),
+    _acts(f"{_S3}.S3Uri", "All objects whose keys begin with it are downloaded."),
+    _acts(f"{_S3}.S3DataDistributionType", "FullyReplicated: every host has all objects; ShardedByS3Key: its share."),
+    _refused(f"{_S3}.AttributeNames", "augmented manifests are not there yet"),
+    _refused(f"{_S3}.InstanceGroupNames", "instance groups are not there yet"),
+    _refused(f"{_S3}.ModelAccessConfig", "there is no model hub here"),
+    _refused(f"{_S3}.HubAccessConfig", "there is no model hub here"),
+    _refused(f"{_CHANNEL}.DataSource.FileSystemDataSource", "file systems are not mounted yet; use an S3DataSource"),
+    _refused(f"{_CHANNEL}.DataSource.DatasetSource", "there are no dataset resources here; use an S3DataSource"),
+    _acts(f"{_CHANNEL}.ContentType", "Written to inputdataconfig.json."),
+    _refused(f"{_CHANNEL}.CompressionType", "Gzip belongs to Pipe mode, which is not there yet", ("None",)),
+    _refused(f"{_CHANNEL}.RecordWrapperType", "RecordIO belongs to Pipe mode, which is not there yet", ("None",)),
+    _refused(f"{_CHANNEL}.InputMode", "only the input mode File is there yet", ("File",)),
+    _acts(f"{_CHANNEL}.ShuffleConfig", "Has no visible effect in File mode, as on SageMaker."),
+    _acts("OutputDataConfig.S3OutputPath", "Artifacts go to S3OutputPath/TrainingJobName/output/."),
+    _refused("OutputDataConfig.KmsKeyId", "there is no key management yet, and artifacts would not be encrypted"),
+    _refused("OutputDataConfig.CompressionType", "only GZIP is there yet", ("GZIP",)),
+    _acts(f"{_RESOURCES}.InstanceType", "Told to the program in resourceconfig.json. It limits nothing yet."),
+    _acts(f"{_RESOURCES}.InstanceCount", "So many hosts, algo-1 and on, each a program of its own."),
+    _recorded(
+        f"{_RESOURCES}.VolumeSizeInGB", "The instance uses the disk of this machine; its size is not limited yet."
+    ),
+    _refused(f"{_RESOURCES}.VolumeKmsKeyId", "there is no key management yet, and the disk would not be encrypted"),
+    _refused(f"{_RESOURCES}.KeepAlivePeriodInSeconds", "warm pools are not there yet"),
+    _refused(f"{_RESOURCES}.InstanceGroups", "instance groups are not there yet"),
+    _refused(f"{_RESOURCES}.TrainingPlanArn", "there are no training plans here"),
+    _refused(f"{_RESOURCES}.InstancePlacementConfig", "there are no UltraServers here"),
+    _refused(f"{_RESOURCES}.InstancePreferences", "name one InstanceType; preferences are not weighed here"),
+    _refused(f"{_RESOURCES}.SelectedInstanceType", "it is an answer of the service, not a request"),
+    _refused(f"{_RESOURCES}.SelectedInstanceCount", "it is an answer of the service, not a request"),
+    _refused("VpcConfig", "jobs are not attached to networks of their own yet"),
+    _acts("StoppingCondition.MaxRuntimeInSeconds", "Seconds from TrainingStartTime; then SIGTERM, 120 s, SIGKILL."),
+    _refused("StoppingCondition.MaxWaitTimeInSeconds", "it belongs to spot training, which is not there yet"),
+    _refused("StoppingCondition.MaxPendingTimeInSeconds", "it belongs to training plans, which are not there"),
+    _recorded("Tags", "Kept with the job; ListTags and Search, which show them, are not there yet."),
+    _acts("EnableNetworkIsolation", "The program has no network but its own loopback."),
+    _acts(
+        "EnableInterContainerTrafficEncryption",
+        "Has no effect on a job of one instance, as on SageMaker; refused for several, which talk over loopback.",
+    ),
+    _refused("EnableManagedSpotTraining", "there is no spot capacity here yet"),
+    _refused("CheckpointConfig", "checkpoints are not synchronised yet"),
+    _recorded("DebugHookConfig", "There is no debugger; SDK v2 sends this with every job."),
+    _refused("DebugRuleConfigurations", "there is no debugger to evaluate rules"),
+    _refused("TensorBoardOutputConfig", "TensorBoard output is not synchronised yet"),
+    _refused("ExperimentConfig", "there are no experiments here"),
+    _recorded("ProfilerConfig", "There is no profiler; SDK v2 sends this with every job."),
+    _refused("ProfilerRuleConfigurations", "there is no profiler to evaluate rules"),
+    _acts("Environment", "Set in the program's environment; the platform's own variables win."),
+    _acts("RetryStrategy", "The job starts again, so many times, after an InternalServerError."),
+    _refused("RemoteDebugConfig.EnableRemoteDebug", "there is no remote debugging"),
+    _refused("InfraCheckConfig.EnableInfraCheck", "there are no health checks of hardware"),
+    _refused("SessionChainingConfig.EnableSessionTagChaining", "roles are not assumed yet"),
+    _refused("ServerlessJobConfig", "serverless customisation of models is not offered"),
+    _refused("MlflowConfig", "there is no MLflow here; log to your own from the training program"),
+    _refused("ModelPackageConfig", "there is no model registry here"),
+)
+
+ECHOED: tuple[str, ...] = (
+    "DebugHookConfig",
+    "ProfilerConfig",
+    "RemoteDebugConfig",
+    "InfraCheckConfig",
+)
+"""Top-level members that Describe shows again just as they came: recorded ones, and refused ones set to nothing."""
+
+
+def refuse_unsupported(params: dict[str, Any]) -> None:
+    """Raise one `ValidationException` that names every member which is set to something that Clary would ignore."""
+    refused: list[str] = []
+    for member in MEMBERS:
+        if member.effect is not Effect.REFUSED:
+            continue
+        for where, value in _values(params, member.path.split("."), ""):
+            if value and value not in member.passes:
+                refused.append(f"'{where}' is not supported: {member.why}")
+    if refused:
+        raise ValidationException("; ".join(refused) + ".")
+
+
+def _values(value: Any, path: list[str], where: str) -> Iterator[tuple[str, Any]]:
+    """The values at a path, each with its place in AWS's notation ("inputDataConfig.1.member.inputMode")."""
+    if not path:
+        yield where, value
+        return
+    if not isinstance(value, dict):
+        return
+    name = path[0].removesuffix("[]")
+    inner = value.get(name)
+    here = (where + "." if where else "") + name[0].lower() + name[1:]
+    if inner is None:
+        return
+    if path[0].endswith("[]"):
+        for n, item in enumerate(inner, start=1):
+            yield from _values(item, path[1:], f"{here}.{n}.member")
+    else:
+        yield from _values(inner, path[1:], here)

@@ -1,0 +1,104 @@
+"""Rules of CreateTrainingJob that go across members: the model's own constraints have been checked before.
+
+Called by `training_jobs`; pure. Source: the cross-field rules of SageMaker's documentation; texts are inferred unless a
+comment says otherwise.
+"""
+
+from typing import Any
+
+from clary.aws.errors import ResourceLimitExceeded, ValidationException
+from clary.compute.port import Capabilities
+from clary.jobs.model import TrainingJobRequest
+from clary.logs.metric_definitions import validate
+from clary.storage.uri import InvalidS3Uri, parse_s3_uri
+
+_NEEDED = (
+    ("algorithmSpecification", ("AlgorithmSpecification",)),
+    ("resourceConfig", ("ResourceConfig",)),
+    ("resourceConfig.instanceType", ("ResourceConfig", "InstanceType")),
+    ("resourceConfig.instanceCount", ("ResourceConfig", "InstanceCount")),
+    ("resourceConfig.volumeSizeInGB", ("ResourceConfig", "VolumeSizeInGB")),
+)
+
+
+def check_needed(params: dict[str, Any]) -> None:
+    """What the model calls optional and an ordinary job cannot do without (serverless jobs, which Clary lacks, can)."""
+    missing = []
+    for where, path in _NEEDED:
+        value: Any = params
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        if value is None:
+            missing.append(where)
+    outermost = [where for where in missing if not any(where.startswith(other + ".") for other in missing)]
+    if outermost:
+        items = "; ".join(
+            f"Value null at '{where}' failed to satisfy constraint: Member must not be null" for where in outermost
+        )
+        raise ValidationException(
+            f"{len(outermost)} validation error{'s' if len(outermost) > 1 else ''} detected: {items}"
+        )
+    if not params["AlgorithmSpecification"].get("TrainingImage"):
+        raise ValidationException("AlgorithmSpecification must name a TrainingImage or an AlgorithmName.")
+    resources = params["ResourceConfig"]
+    for name in ("InstanceCount", "VolumeSizeInGB"):
+        if resources[name] < 1:
+            raise ValidationException(
+                f"1 validation error detected: Value '{resources[name]}' at 'resourceConfig.{name[0].lower()}{name[1:]}' "
+                "failed to satisfy constraint: Member must have value greater than or equal to 1"
+            )
+    condition = params.get("StoppingCondition") or {}
+    if condition.get("MaxWaitTimeInSeconds") and not params.get("EnableManagedSpotTraining"):
+        # observed text, without a full stop
+        raise ValidationException(
+            "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true"
+        )
+
+
+def check_request(request: TrainingJobRequest, capabilities: Capabilities) -> None:
+    """Everything about the typed request that needs no look at the world."""
+    names = [channel.channel_name for channel in request.input_data_config]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValidationException(f"Channel names must be unique within a training job: {', '.join(twice)}.")
+    for name in names:
+        if name in {".", ".."}:  # the model's pattern lets them through; a channel is a directory of that name
+            raise ValidationException(f"'{name}' cannot be the name of a channel.")
+    for channel in request.input_data_config:
+        _check_uri(channel.data_source.s3_data_source.s3_uri)
+    _check_uri(request.output_data_config.s3_output_path)
+    for definition in request.algorithm_specification.metric_definitions:
+        problem = validate(definition.regex)
+        if problem is not None:
+            raise ValidationException(f"Invalid regular expression in metric definition '{definition.name}': {problem}")
+    _check_capabilities(request, capabilities)
+
+
+def _check_uri(uri: str) -> None:
+    try:
+        parse_s3_uri(uri)
+    except InvalidS3Uri as error:
+        raise ValidationException(f"Invalid S3 URI: {error}.") from None
+
+
+def _check_capabilities(request: TrainingJobRequest, capabilities: Capabilities) -> None:
+    resources = request.resource_config
+    if capabilities.problem is not None:
+        raise ValidationException(f"No training program can run on this machine. {capabilities.problem}")
+    if resources.instance_count > capabilities.instance_count_max:
+        # observed text, newer ending
+        raise ResourceLimitExceeded(
+            f"The account-level service limit '{resources.instance_type} for training job usage' is "
+            f"{capabilities.instance_count_max} Instances, with current utilization of 0 Instances and a request delta of "
+            f"{resources.instance_count} Instances. Raise the setting `instances` of Clary to allow more."
+        )
+    if request.enable_network_isolation and resources.instance_count > capabilities.isolated_instance_count_max:
+        raise ValidationException(
+            "EnableNetworkIsolation with more than one instance is not supported by the process runtime, whose hosts "
+            "talk over the machine's loopback."
+        )
+    if request.enable_inter_container_traffic_encryption and resources.instance_count > 1:
+        raise ValidationException(
+            "EnableInterContainerTrafficEncryption with more than one instance is not supported by the process runtime, "
+            "whose hosts talk over the machine's loopback."
+        )

@@ -1,0 +1,148 @@
+"""The operations on training jobs: Create, Describe, List, Stop.
+
+Called by the gateway through `operations`, with parameters that obey the API model. Each operation records a wish in one
+short transaction, wakes the controller and answers; nothing here acts on an instance.
+
+Source: API model; error texts as SageMaker gives them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from clary.aws.errors import ResourceInUse, ValidationException
+from clary.aws.handlers import Handler, RequestContext
+from clary.aws.paging import PageTokens
+from clary.base.arn import training_job_arn
+from clary.base.clock import Clock
+from clary.compute.port import Capabilities
+from clary.jobs import transitions
+from clary.jobs.model import TrainingJob
+from clary.jobs.status import Event, SecondaryStatus, TrainingJobStatus
+from clary.jobs.task import StopReason
+from clary.service.data_checks import DataChecks
+from clary.service.images import ImageCatalogue
+from clary.service.members import refuse_unsupported
+from clary.service.rules import check_needed, check_request
+from clary.service.shapes import instant, to_description, to_request, to_summary
+from clary.store.port import Cursor, ListQuery, NameTaken, NoSuchJob, SortBy, StaleVersion, Store
+
+DEFAULT_PAGE_SIZE = 10
+
+
+class TrainingJobs:
+    """The operations. `wake` tells the controller, by name, that there is something to do about a job."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        images: ImageCatalogue,
+        checks: DataChecks,
+        tokens: PageTokens,
+        clock: Clock,
+        capabilities: Callable[[], Capabilities],
+        wake: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._images = images
+        self._checks = checks
+        self._tokens = tokens
+        self._clock = clock
+        self._capabilities = capabilities
+        self._wake = wake
+
+    def handlers(self) -> dict[str, Handler]:
+        """The operations by their names."""
+        return {
+            "CreateTrainingJob": self.create,
+            "DescribeTrainingJob": self.describe,
+            "ListTrainingJobs": self.list,
+            "StopTrainingJob": self.stop,
+        }
+
+    async def create(self, context: RequestContext, params: dict[str, Any]) -> dict[str, Any]:
+        """CreateTrainingJob. When this answers, the job is durable."""
+        check_needed(params)
+        refuse_unsupported(params)
+        image = self._images.resolve(params["AlgorithmSpecification"]["TrainingImage"])
+        request = to_request(params, image_metrics=image.metric_definitions)
+        check_request(request, self._capabilities())
+        await self._checks.check(request)
+        arn = training_job_arn(context.region, context.account_id, request.training_job_name)
+        job = transitions.create(request, training_job_arn=arn, program=image.program, now=self._clock.now())
+        try:
+            await self._store.create(job)
+        except NameTaken as taken:
+            raise ResourceInUse(
+                "Training job names must be unique within an AWS account and region, and a training job with this name "
+                f"already exists ({taken.training_job_arn})"
+            ) from None
+        self._wake(job.training_job_name)
+        return {"TrainingJobArn": arn}
+
+    async def describe(self, _context: RequestContext, params: dict[str, Any]) -> dict[str, Any]:
+        """DescribeTrainingJob."""
+        return to_description(await self._get(params["TrainingJobName"]))
+
+    async def list(self, _context: RequestContext, params: dict[str, Any]) -> dict[str, Any]:
+        """ListTrainingJobs: newest first unless told otherwise. A filter on status never leaves a page short."""
+        query = _query(params)
+        key = {"operation": "ListTrainingJobs", "query": msgspec.to_builtins(query)}
+        token = params.get("NextToken")
+        after = msgspec.convert(self._tokens.read(token, key), Cursor) if token else None
+        page = await self._store.list(query, limit=params.get("MaxResults", DEFAULT_PAGE_SIZE), after=after)
+        answer: dict[str, Any] = {"TrainingJobSummaries": [to_summary(summary) for summary in page.summaries]}
+        if page.cursor is not None:
+            answer["NextToken"] = self._tokens.issue(page.cursor, key)
+        return answer
+
+    async def stop(self, _context: RequestContext, params: dict[str, Any]) -> None:
+        """StopTrainingJob: Stopping at once. Stopping a job that is stopping is accepted (inferred)."""
+        name = params["TrainingJobName"]
+        while True:
+            job = await self._get(name)
+            if job.is_terminal:
+                raise ValidationException(
+                    f"The request was rejected because the training job is in status {job.training_job_status}."
+                )
+            if job.secondary_status is SecondaryStatus.STOPPING:
+                break
+            now = self._clock.now()
+            stopping = transitions.apply(job, Event.STOP, at=now, reason=StopReason.STOP_TRAINING_JOB)
+            try:
+                await self._store.commit(transitions.touch(stopping, now))
+            except StaleVersion:
+                continue  # the controller wrote in between: read again
+            except NoSuchJob:
+                continue
+            break
+        self._wake(name)
+
+    async def _get(self, name: str) -> TrainingJob:
+        try:
+            return await self._store.get(name)
+        except NoSuchJob:
+            raise ValidationException("Requested resource not found.") from None
+
+
+def _query(params: dict[str, Any]) -> ListQuery:
+    for name in ("WarmPoolStatusEquals", "TrainingPlanArnEquals"):
+        if params.get(name):
+            raise ValidationException(
+                f"The filter {name} is not supported: there are no warm pools and training plans."
+            )
+    status = params.get("StatusEquals")
+    if status is not None and status not in set(TrainingJobStatus):
+        raise ValidationException(f"The filter StatusEquals does not support the status {status}.")
+    return ListQuery(
+        sort_by=SortBy(params.get("SortBy", SortBy.CREATION_TIME)),
+        descending=params.get("SortOrder", "Descending") == "Descending",
+        status_equals=None if status is None else TrainingJobStatus(status),
+        name_contains=params.get("NameContains"),
+        creation_time_after=instant(params.get("CreationTimeAfter")),
+        creation_time_before=instant(params.get("CreationTimeBefore")),
+        last_modified_time_after=instant(params.get("LastModifiedTimeAfter")),
+        last_modified_time_before=instant(params.get("LastModifiedTimeBefore")),
+    )
