@@ -1,0 +1,135 @@
+"""From files to objects: an archive, a tree as it is, or one file.
+
+Called when artifacts are uploaded and checkpoints synchronised. Running any of these again after a crash ends in the
+same objects. What a tree gives, and how links are treated, is `tree`; downloads are `transfer`.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from clary.base.telemetry import get_logger
+from clary.storage.archive import pack
+from clary.storage.port import AccessDenied, ObjectStorage
+from clary.storage.transfer import Cancelled
+from clary.storage.tree import Member, open_member, walk
+
+_BLOCK_BYTES = 1024 * 1024
+_SMALL_BYTES = 8 * _BLOCK_BYTES
+_FILES_AT_ONCE = 4
+
+_log = get_logger("storage")
+
+
+def upload_archive(
+    storage: ObjectStorage,
+    bucket: str,
+    key: str,
+    roots: Sequence[Path],
+    *,
+    seen_as: str | None = None,
+    kms_key_id: str | None = None,
+    on_skip: Callable[[str, str], None] = lambda _path, _reason: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> int:
+    """Make the object `key` a tar.gz of the merged roots; answers the number of its members.
+
+    The object appears whole or not at all. Parameters as in `archive.pack`; raises what that raises, `StorageError`,
+    or `Cancelled`.
+    """
+    _abandon_leftovers(storage, bucket, key)
+    with storage.open_writer(bucket, key, kms_key_id=kms_key_id) as writer:
+        return pack(roots, writer, seen_as=seen_as, on_skip=on_skip, check=lambda: _check(cancelled))
+
+
+def upload_tree(
+    storage: ObjectStorage,
+    bucket: str,
+    prefix: str,
+    roots: Sequence[Path],
+    *,
+    seen_as: str | None = None,
+    kms_key_id: str | None = None,
+    on_skip: Callable[[str, str], None] = lambda _path, _reason: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> int:
+    """Make an object of every file of the merged roots, its key `prefix` + "/" + path; answers their number.
+
+    Each object appears whole or not at all, in no particular order. Directories become nothing. Raises `OSError`,
+    `StorageError` or `Cancelled`; the first failure ends the work.
+    """
+    files = [member for member in walk(roots, seen_as=seen_as, on_skip=on_skip) if not member.is_directory]
+    base = f"{prefix.removesuffix('/')}/" if prefix else ""
+    with ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="upload-tree") as pool:
+        under_way: set[Future[None]] = set()
+        try:
+            for member in files:
+                _check(cancelled)
+                if len(under_way) >= 2 * _FILES_AT_ONCE:
+                    done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+                key = base + member.path
+                under_way.add(
+                    pool.submit(
+                        _upload_member, storage, bucket, key, member, kms_key_id=kms_key_id, cancelled=cancelled
+                    )
+                )
+            for future in under_way:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return len(files)
+
+
+def upload_file(storage: ObjectStorage, bucket: str, key: str, path: Path, *, kms_key_id: str | None = None) -> None:
+    """Make the object `key` the content of one regular file; links are not followed. Raises `OSError`, `StorageError`."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _upload_fd(storage, bucket, key, fd, kms_key_id=kms_key_id, cancelled=lambda: False)
+    finally:
+        os.close(fd)
+
+
+def _upload_member(
+    storage: ObjectStorage,
+    bucket: str,
+    key: str,
+    member: Member,
+    *,
+    kms_key_id: str | None,
+    cancelled: Callable[[], bool],
+) -> None:
+    with open_member(member) as fd:
+        _upload_fd(storage, bucket, key, fd, kms_key_id=kms_key_id, cancelled=cancelled)
+
+
+def _upload_fd(
+    storage: ObjectStorage, bucket: str, key: str, fd: int, *, kms_key_id: str | None, cancelled: Callable[[], bool]
+) -> None:
+    size_bytes = os.fstat(fd).st_size
+    if size_bytes <= _SMALL_BYTES:
+        storage.put(bucket, key, os.pread(fd, size_bytes, 0), kms_key_id=kms_key_id)
+        return
+    _abandon_leftovers(storage, bucket, key)
+    with storage.open_writer(bucket, key, kms_key_id=kms_key_id) as writer:
+        offset = 0
+        while block := os.pread(fd, _BLOCK_BYTES, offset):
+            _check(cancelled)
+            writer.write(block)
+            offset += len(block)
+
+
+def _abandon_leftovers(storage: ObjectStorage, bucket: str, key: str) -> None:
+    """Free what an upload that was killed half-way still occupies. Its object is not at stake, so a refusal is none."""
+    try:
+        storage.abort_uploads(bucket, key)
+    except AccessDenied as error:
+        _log.debug("leftovers_not_listed", bucket=bucket, key=key, error=str(error))
+
+
+def _check(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise Cancelled
