@@ -58,7 +58,7 @@ State = Running | Exited | Lost
 
 
 class Runtime(Protocol):
-    """Starts and watches one program. Calls block for milliseconds at most."""
+    """Starts and watches one program. Calls block for some ten milliseconds at most."""
 
     def problem(self) -> str | None:
         """Why nothing can be started on this machine, with the cure; None if all is well. May take 100 ms."""
@@ -71,18 +71,30 @@ class Runtime(Protocol):
     def start(self, spec: ProgramSpec) -> None:
         """Start the program, or find it if it was started in `spec.directory` before. Raises `CannotStart`.
 
-        A crash at any point of this call followed by a second call leaves one program, started once.
+        A crash at any point of this call followed by a second call leaves one program, started once. A program that
+        does not exist is the user's error: its line goes to the output, and it counts as exited with 127 (126: it is
+        there and cannot be executed). Source: container.md 1.
         """
         ...
 
     def state(self, directory: Path) -> State:
-        """How the program that was started in `directory` is."""
+        """How the program that was started in `directory` is; `Lost` if none was.
+
+        Anything but `Running` means that nothing of it runs any more, and that all it printed is in the output file.
+        """
         ...
 
     def signal(self, directory: Path, signal_number: int) -> None:
-        """Send a signal to the program's first process; without effect if it has ended."""
+        """Send a signal to the program's first process; without effect if it has ended.
+
+        As process 1 it gets SIGTERM only if it handles SIGTERM, as in Docker; SIGKILL always ends it.
+        """
         ...
 
     def kill(self, directory: Path) -> None:
-        """End the program and all its children at once; returns when nothing of it is left."""
+        """End the program and all its children at once; returns when nothing of it is left.
+
+        Raises `TimeoutError` if the kernel does not let go of it within 10 seconds. `directory` may have been renamed
+        since the start, and may never have seen one.
+        """
         ...
