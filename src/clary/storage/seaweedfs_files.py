@@ -29,6 +29,7 @@ ROLE_ARN = "arn:aws:iam::role/clary-jobs"
 MAX_SESSION_S = 12 * 3600
 """The longest life of session credentials, seconds. Source: STS API, AssumeRole, DurationSeconds."""
 
+_IDENTITY = "clary"
 _TWIN = 10_000
 # Below 32768, where Linux takes the ports of outgoing connections from: neither a port nor its twin is lost to one of them.
 _LOWEST, _HIGHEST = 10_240, 22_760
@@ -177,7 +178,7 @@ def write_configuration(directory: Path, kept: Secrets) -> None:
     write_atomically(directory / "key.pem", pair.private_key)
     write_atomically(directory / "security.toml", _security_toml(kept).encode())
     identity = {
-        "name": "clary",
+        "name": _IDENTITY,
         "credentials": [{"accessKey": kept.access_key_id, "secretKey": kept.secret_access_key}],
         "actions": ["Admin", "Read", "List", "Tagging", "Write"],
     }
@@ -246,7 +247,9 @@ def _security_toml(kept: Secrets) -> str:
 
 
 def _iam(kept: Secrets) -> dict[str, object]:
-    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["sts:AssumeRole"]}
+    # Only our own identity: trusting everybody, the role could be assumed again with a job's credentials and no policy.
+    ours = f"arn:aws:iam::000000000000:user/{_IDENTITY}"
+    trust = {"Effect": "Allow", "Principal": {"AWS": ours}, "Action": ["sts:AssumeRole"]}
     everything = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]}
     return {
         "sts": {
