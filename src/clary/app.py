@@ -1,0 +1,246 @@
+"""The composition root: settings to objects, and the order in which they start and stop.
+
+Called by `clary serve`. The only place, with the instance program's `__main__`, that chooses adapters. Everything starts
+from the ground up and stops the other way round; what has started is stopped whatever fails after it. Stopping leaves
+ML instances running: the next start finds them.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import uvicorn
+
+from clary.aws.gateway import Gateway
+from clary.aws.paging import PageTokens
+from clary.aws.s3_gate import S3Gate
+from clary.aws.sigv4 import Credential
+from clary.base.clock import SystemClock
+from clary.base.files import AlreadyLocked, exclusive_lock
+from clary.base.home import ClientCredentials, Home, ServerInfo
+from clary.base.settings import Settings
+from clary.compute.local import LocalCompute
+from clary.compute.port import Capabilities
+from clary.controller.act import Actor
+from clary.controller.loop import Controller
+from clary.jobs.task import StorageGrant
+from clary.logs.files import FileLogStore
+from clary.runtimes.process import ProcessRuntime
+from clary.runtimes.python_paths import python_environment_paths
+from clary.service.data_checks import DataChecks
+from clary.service.images import ImageCatalogue, load_images
+from clary.service.log_streams import LogStreams
+from clary.service.operations import services
+from clary.service.training_jobs import TrainingJobs
+from clary.storage.port import Credentials, S3Address
+from clary.storage.s3 import S3Storage
+from clary.storage.seaweedfs import EmbeddedS3
+from clary.storage.session_policy import Grant
+from clary.storage.sts import TokenService
+from clary.store.sqlite import SqliteStore
+
+
+class HomeInUse(Exception):
+    """Another server runs on this home."""
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on; the text says why."""
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[str]:
+    """Clary at work while the block runs; yields the URL of the API. Raises `HomeInUse`, `CannotListen`, and what the
+    parts raise when they cannot start (`StoreUnavailable`, `InvalidCatalogue`).
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        home = Home(settings.home)
+        home.prepare()
+        try:
+            stack.enter_context(exclusive_lock(home.lock))
+        except AlreadyLocked:
+            info = home.server()
+            where = f" on {info.url}" if info else ""
+            raise HomeInUse(f"another `clary serve` is using {home.root}{where}; stop it, or choose another --home") from None
+        listener = stack.enter_context(_listener(settings))
+        url = _url(listener)
+        clock = SystemClock()
+        credentials = home.credentials()
+
+        s3 = EmbeddedS3(
+            home.root,
+            clock=clock,
+            region=settings.region,
+            account_id=settings.account_id,
+            s3_port=settings.s3_port or None,
+        )
+        await s3.start()
+        stack.push_async_callback(s3.stop)
+        store = await SqliteStore.open(home.database)
+        stack.push_async_callback(store.close)
+        runtime = ProcessRuntime()
+        problem = await asyncio.to_thread(runtime.problem)
+        compute = LocalCompute(home.root, logs=home.logs, kill_program=runtime.kill)
+        stack.push_async_callback(compute.close)
+        tokens = TokenService(
+            endpoint_url=s3.endpoint_url, credential=s3.credentials, role_arn=s3.role_arn, region=s3.region, clock=clock
+        )
+        stack.push_async_callback(tokens.close)
+        actor = Actor(
+            compute=compute,
+            grants=_Grants(tokens),
+            clock=clock,
+            region=settings.region,
+            s3_endpoint_url=s3.endpoint_url,
+        )
+        controller = Controller(
+            store=store, compute=compute, actor=actor, clock=clock, instance_count=settings.instances
+        )
+        callers = _callers(credentials, s3.credentials, settings)
+        gate = S3Gate(
+            upstream_url=s3.endpoint_url, credential=s3.credentials, callers=callers, clock=clock, region=settings.region
+        )
+        await gate.start()
+        stack.push_async_callback(gate.close)
+        training_jobs = TrainingJobs(
+            store=store,
+            images=ImageCatalogue(load_images(settings.images), python_paths=python_environment_paths),
+            checks=DataChecks(_storage(s3), clock=clock, region=settings.region),
+            tokens=PageTokens(home.token_key()),
+            clock=clock,
+            capabilities=lambda: Capabilities(problem=problem, instance_count_max=settings.instances),
+            wake=controller.wake,
+        )
+        gateway = Gateway(
+            services=services(training_jobs, LogStreams(FileLogStore(home.logs, clock=clock))),
+            credentials=callers,
+            clock=clock,
+            account_id=settings.account_id,
+            region=settings.region,
+            s3=gate,
+            body_limit_bytes=settings.body_limit_bytes,
+        )
+        await stack.enter_async_context(_background(controller.run()))
+        await stack.enter_async_context(_http(gateway, listener))
+        home.note_server(
+            ServerInfo(
+                url=url, s3_endpoint_url=s3.endpoint_url, region=settings.region, account_id=settings.account_id
+            )
+        )
+        yield url
+
+
+class _Grants:
+    """The token service as the controller wants it."""
+
+    def __init__(self, tokens: TokenService) -> None:
+        self._tokens = tokens
+
+    async def grant(self, grants: tuple[Grant, ...], *, duration_s: int, session_name: str) -> tuple[StorageGrant, ...]:
+        sessions = await self._tokens.assume(grants, duration_s=duration_s, session_name=session_name)
+        return tuple(
+            StorageGrant(
+                access=grant.access,
+                bucket=grant.bucket,
+                prefix=grant.prefix,
+                access_key_id=session.access_key_id,
+                secret_access_key=session.secret_access_key,
+                session_token=session.session_token,
+                expiration=session.expiration,
+            )
+            for covered, session in sessions
+            for grant in covered
+        )
+
+
+def _callers(client: ClientCredentials, store: Credential, settings: Settings) -> Callable[[str], Credential | None]:
+    """Who may call: the client key pair, and the store's own, so that `clary env --direct-s3` needs only one pair."""
+    known = {
+        client.access_key_id: Credential(
+            access_key_id=client.access_key_id,
+            secret_access_key=client.secret_access_key,
+            account_id=settings.account_id,
+            principal_arn=f"arn:aws:iam::{settings.account_id}:user/clary",
+            user_id=client.user_id,
+        ),
+        store.access_key_id: store,
+    }
+    return known.get
+
+
+def _storage(s3: EmbeddedS3) -> S3Storage:
+    own = Credentials(
+        access_key_id=s3.credentials.access_key_id, secret_access_key=s3.credentials.secret_access_key
+    )
+    return S3Storage(S3Address(endpoint_url=s3.endpoint_url, region=s3.region), lambda: own, retry_total_s=10.0)
+
+
+@contextlib.contextmanager
+def _listener(settings: Settings):  # type: ignore[no-untyped-def]
+    """A listening socket, bound before anything is started: a taken port must not cost a started store."""
+    family = socket.AF_INET6 if ":" in settings.listen_host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.listen_host, settings.listen_port))
+            listener.listen(1024)
+        except OSError as error:
+            raise CannotListen(
+                f"cannot listen on {settings.listen_host}:{settings.listen_port}: {os.strerror(error.errno or 0)}; "
+                "choose another address with --listen"
+            ) from None
+        listener.set_inheritable(False)
+        yield listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its signal handlers: `clary serve` has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _http(gateway: Gateway, listener: socket.socket) -> AsyncIterator[None]:
+    server = _Server(
+        uvicorn.Config(
+            gateway,
+            http="httptools",
+            loop="none",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=10,
+        )
+    )
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not task.done():
+        await asyncio.sleep(0.005)  # uvicorn offers no event for "accepting"
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+@contextlib.asynccontextmanager
+async def _background(work) -> AsyncIterator[None]:  # type: ignore[no-untyped-def]
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

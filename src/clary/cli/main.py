@@ -1,0 +1,127 @@
+"""The command `clary`. `serve` and `env` are for the operator; training is driven by any SageMaker client."""
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from clary.base import telemetry
+from clary.base.home import Home
+from clary.base.settings import SETTINGS, InvalidSetting, Settings, load
+
+app = typer.Typer(
+    help="Amazon SageMaker training jobs on machines that you own.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_SETTINGS_HELP = "Settings (environment variable, or name in the TOML file, and default):\n\n" + "\n\n".join(
+    f"CLARY_{s.name.upper()} / {s.name} — {s.help} [{s.default or 'none'}]" for s in SETTINGS
+)
+
+HomeOption = Annotated[str | None, typer.Option("--home", help="Directory of all state. [default: ~/.clary]")]
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+@app.command(epilog=_SETTINGS_HELP)
+def serve(
+    home: HomeOption = None,
+    listen: Annotated[
+        str | None, typer.Option("--listen", help="Address and port of the API. [default: 127.0.0.1:7243]")
+    ] = None,
+    config: Annotated[str | None, typer.Option("--config", help="TOML file with settings.")] = None,
+) -> None:
+    """Start the API and the embedded S3; print "clary is ready on URL" when requests are taken.
+
+    SIGTERM or Ctrl-C stops the server. Running training jobs go on, and the next start finds them.
+    """
+    settings = _settings(home=home, listen=listen, config=config)
+    telemetry.configure(sys.stderr, settings.log_level)
+    import uvloop  # noqa: PLC0415  `clary env` shall not wait for the server's imports
+
+    from clary.app import CannotListen, HomeInUse  # noqa: PLC0415
+    from clary.service.images import InvalidCatalogue  # noqa: PLC0415
+    from clary.storage.seaweedfs import StoreUnavailable  # noqa: PLC0415
+    from clary.store.errors import DatabaseUnavailable  # noqa: PLC0415
+
+    try:
+        uvloop.run(_serve(settings))
+    except (HomeInUse, CannotListen, InvalidCatalogue, StoreUnavailable, DatabaseUnavailable, OSError) as error:
+        _refuse(str(error))
+
+
+@app.command()
+def env(
+    home: HomeOption = None,
+    direct_s3: Annotated[
+        bool, typer.Option("--direct-s3", help="Let S3 clients talk to the embedded store itself: for heavy transfers.")
+    ] = False,
+) -> None:
+    """Print what a shell must export so that every AWS client talks to Clary: `eval "$(clary env)"`."""
+    settings = _settings(home=home)
+    place = Home(settings.home)
+    info = place.server()
+    if info is None:
+        _refuse(f"no server has run on {place.root} yet; start one with `clary serve`")
+    credentials = place.credentials()
+    key_pair = credentials.access_key_id, credentials.secret_access_key
+    endpoints = {"AWS_ENDPOINT_URL": info.url}
+    if direct_s3:
+        from clary.storage.seaweedfs_files import read_secrets  # noqa: PLC0415
+
+        secrets = read_secrets(place.s3)
+        key_pair = secrets.access_key_id, secrets.secret_access_key
+        endpoints["AWS_ENDPOINT_URL_S3"] = info.s3_endpoint_url
+    exports = endpoints | {
+        "AWS_ACCESS_KEY_ID": key_pair[0],
+        "AWS_SECRET_ACCESS_KEY": key_pair[1],
+        "AWS_DEFAULT_REGION": info.region,
+        "AWS_REGION": info.region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    # What would win over the exports below, or send a session token along with a key that has none.
+    unset = [name for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3") if name not in exports]
+    typer.echo(f"unset {' '.join(unset)}")
+    for name, value in exports.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+async def _serve(settings: Settings) -> None:
+    from clary.app import serving  # noqa: PLC0415
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with serving(settings) as url:
+        if not stop.is_set():
+            with contextlib.suppress(BrokenPipeError):
+                typer.echo(f"clary is ready on {url}")
+                sys.stdout.flush()
+        await stop.wait()
+
+
+def _settings(**command_line: str | None) -> Settings:
+    try:
+        return load(command_line, os.environ)
+    except InvalidSetting as error:
+        _refuse(str(error))
+
+
+def _refuse(message: str) -> NoReturn:
+    typer.echo(f"clary: {message}", err=True)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Rules across members of CreateTrainingJob."""
+
+import pytest
+
+from clary.aws.errors import ResourceLimitExceeded, ValidationException
+from clary.compute.port import Capabilities
+from clary.service.rules import check_needed, check_request
+from clary.service.shapes import to_request
+
+CAN = Capabilities(instance_count_max=4, isolated_instance_count_max=1)
+
+
+def params(**changes):
+    return {
+        "TrainingJobName": "j",
+        "AlgorithmSpecification": {"TrainingImage": "clary/python", "TrainingInputMode": "File"},
+        "RoleArn": "arn:aws:iam::000000000000:role/r",
+        "OutputDataConfig": {"S3OutputPath": "s3://b/o"},
+        "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+    } | changes
+
+
+def channel(name, uri="s3://b/p"):
+    return {"ChannelName": name, "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri}}}
+
+
+def check(**changes):
+    given = params(**changes)
+    check_needed(given)
+    check_request(to_request(given, image_metrics=()), CAN)
+
+
+def test_a_plain_request_obeys():
+    check(InputDataConfig=[channel("train"), channel("validation")])
+
+
+@pytest.mark.parametrize("name", ["AlgorithmSpecification", "ResourceConfig"])
+def test_what_an_ordinary_job_needs_is_asked_for(name):
+    given = params()
+    del given[name]
+
+    with pytest.raises(ValidationException) as refused:
+        check_needed(given)
+
+    where = name[0].lower() + name[1:]
+    assert refused.value.message == (
+        f"1 validation error detected: Value null at '{where}' failed to satisfy constraint: Member must not be null"
+    )
+
+
+def test_two_missing_members_are_counted():
+    with pytest.raises(ValidationException, match="2 validation errors detected: "):
+        check(ResourceConfig={"InstanceCount": 1})
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"InputDataConfig": [channel("a"), channel("a")]}, "Channel names must be unique"),
+        ({"InputDataConfig": [channel("..")]}, "cannot be the name of a channel"),
+        ({"OutputDataConfig": {"S3OutputPath": "ftp://b"}}, "Invalid S3 URI"),
+        ({"StoppingCondition": {"MaxWaitTimeInSeconds": 9}}, "Invalid MaxWaitTimeInSeconds. It is only supported when"),
+        (
+            {"ResourceConfig": {"InstanceType": "m", "InstanceCount": 0, "VolumeSizeInGB": 1}},
+            "resourceConfig.instanceCount",
+        ),
+        ({"AlgorithmSpecification": {"TrainingInputMode": "File"}}, "TrainingImage"),
+        (
+            {
+                "EnableNetworkIsolation": True,
+                "ResourceConfig": {"InstanceType": "m", "InstanceCount": 2, "VolumeSizeInGB": 1},
+            },
+            "EnableNetworkIsolation",
+        ),
+        (
+            {
+                "EnableInterContainerTrafficEncryption": True,
+                "ResourceConfig": {"InstanceType": "m", "InstanceCount": 2, "VolumeSizeInGB": 1},
+            },
+            "EnableInterContainerTrafficEncryption",
+        ),
+        (
+            {
+                "AlgorithmSpecification": {
+                    "TrainingImage": "i",
+                    "TrainingInputMode": "File",
+                    "MetricDefinitions": [{"Name": "m", "Regex": "(("}],
+                }
+            },
+            "metric definition 'm'",
+        ),
+    ],
+)
+def test_a_broken_rule_is_refused_in_words(changes, text):
+    with pytest.raises(ValidationException) as refused:
+        check(**changes)
+
+    assert text in refused.value.message
+
+
+def test_more_instances_than_there_are_is_a_limit_not_a_mistake():
+    with pytest.raises(
+        ResourceLimitExceeded, match=r"The account-level service limit 'ml\.m5\.large for training job usage'"
+    ):
+        check(ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 5, "VolumeSizeInGB": 1})
+
+
+def test_a_machine_on_which_nothing_can_run_says_so_at_create():
+    request = to_request(params(), image_metrics=())
+
+    with pytest.raises(ValidationException, match="user namespaces are off"):
+        check_request(request, Capabilities(problem="user namespaces are off: sysctl …"))
