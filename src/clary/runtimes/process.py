@@ -18,6 +18,7 @@ import os
 import resource
 import select
 import signal
+import stat
 import termios
 import time
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ from clary.runtimes.detached import Children
 from clary.runtimes.diagnosis import find_bwrap, sandbox_problem
 from clary.runtimes.port import CannotStart, Exited, Lost, ProgramSpec, Running, State
 from clary.runtimes.resolve import Found, find_program
-from clary.runtimes.sandbox import etc_files, options, view
+from clary.runtimes.sandbox import DEVICES, etc_files, options, view
 from clary.runtimes.supervision import boot_id, lives, read_status, send, start_time
 
 _GONE_WITHIN_S = 10.0
@@ -59,6 +60,7 @@ class _Files:
         self.status = directory / "status.jsonl"  # bwrap's; locked while bwrap lives
         self.relay = directory / "relay.lock"  # locked while what the program printed is being copied
         self.etc = directory / "etc"
+        self.nodes = directory / "dev"
 
 
 class ProcessRuntime:
@@ -153,6 +155,7 @@ class ProcessRuntime:
             if not Path(mount.source).exists():
                 raise CannotStart(f"{mount.source}, to be seen as {mount.target}, does not exist")
         entries = view(spec, files.etc)
+        nodes = files.nodes if _make_nodes(files.nodes) else None
         with contextlib.closing(_Descriptors()) as fds:
             output = fds.add(os.open(spec.output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
             program = find_program(spec, entries)
@@ -172,7 +175,7 @@ class ProcessRuntime:
             info_out, info_in = fds.pipe()
             hold_out, hold_in = fds.pipe()
             opened = ["--json-status-fd", str(status), "--info-fd", str(info_in), "--block-fd", str(hold_out)]
-            arguments = fds.add(_in_memory([*options(spec, entries), *opened]))
+            arguments = fds.add(_in_memory([*options(spec, entries, nodes), *opened]))
             command = [f"clary-sandbox:{spec.directory}", "--args", str(arguments), *argv]
             keep = [status, arguments, info_in, hold_out]
             pid = self._spawn(command, str(self._bwrap), streams=(null, lines_in, lines_in), keep=keep)
@@ -251,7 +254,7 @@ def _booted_since(files: _Files) -> bool:
 def _exec_failed(files: _Files) -> Exited | None:
     """The exit of a program that passed `find_program` and yet could not be executed; bwrap's last line tells."""
     marker = _marker(files)
-    if marker is None:
+    if marker is None or not Path(marker.output).exists():
         return None
     lines = _text_from(marker.output, max(0, Path(marker.output).stat().st_size - 4096)).splitlines()
     if not lines or not lines[-1].startswith(_EXEC_FAILED):
@@ -263,6 +266,25 @@ def _text_from(path: str, offset: int) -> str:
     with Path(path).open("rb") as file:
         file.seek(offset)
         return file.read().decode(errors="replace").strip()
+
+
+def _make_nodes(directory: Path) -> bool:
+    """Make device nodes for this program alone, if we are root; False if that cannot be done.
+
+    A program of root owns the host's nodes and could change their mode: `chmod 0 /dev/null` would break the host.
+    """
+    if os.geteuid() != 0 or os.statvfs(directory.parent).f_flag & os.ST_NODEV:
+        return False
+    directory.mkdir(exist_ok=True)
+    for name in DEVICES:
+        try:
+            os.mknod(directory / name, 0o666 | stat.S_IFCHR, Path("/dev", name).stat().st_rdev)
+        except FileExistsError:
+            pass
+        except PermissionError:  # the root of a container: not the owner of the nodes
+            return False
+        (directory / name).chmod(0o666)
+    return True
 
 
 def _in_memory(arguments: list[str]) -> int:

@@ -25,7 +25,9 @@ _HOST_ETC = (
 )
 """Files of /etc that programs need and that hold no secret; /etc/ssl/private must stay out."""
 
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+"""The devices in /dev that are the host's own nodes, unless others are given."""
+
 _LINKS_FOLLOWED_AT_MOST = 40  # the kernel's own limit
 
 
@@ -64,8 +66,11 @@ def view(spec: ProgramSpec, etc: Path) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def options(spec: ProgramSpec, entries: tuple[Entry, ...]) -> list[str]:
-    """The options of bubblewrap for this program, all but the descriptors and the command."""
+def options(spec: ProgramSpec, entries: tuple[Entry, ...], nodes: Path | None = None) -> list[str]:
+    """The options of bubblewrap for this program, all but the descriptors and the command.
+
+    `nodes` is a host directory with device nodes for this program alone; without it, it gets the host's.
+    """
     chosen = ["--unshare-user", "--uid", "0", "--gid", "0", "--cap-drop", "ALL"]
     # /proc/sys is read-only in many containers; bubblewrap could not switch nested user namespaces off there.
     if not os.statvfs("/proc/sys").f_flag & os.ST_RDONLY:
@@ -74,7 +79,7 @@ def options(spec: ProgramSpec, entries: tuple[Entry, ...]) -> list[str]:
     chosen += ["--new-session", "--hostname", spec.hostname]
     if spec.isolated_network:
         chosen.append("--unshare-net")
-    chosen += [*_proc(), *_dev()]
+    chosen += [*_proc(), *_dev(nodes)]
     for directory in ("/etc", "/etc/ssl", "/home", "/opt", "/root", "/sys", "/sys/devices", "/var"):
         chosen += ["--dir", directory]
     for entry in entries:
@@ -158,9 +163,8 @@ def _proc() -> list[str]:
     return chosen
 
 
-def _dev() -> list[str]:
-    """A minimal /dev. The nodes are the host's own: read-only, else a program of root could change their mode there."""
+def _dev(nodes: Path | None) -> list[str]:
     chosen = ["--dev", "/dev"]
-    for name in _DEVICES:
-        chosen += ["--remount-ro", f"/dev/{name}"]
+    for name in DEVICES if nodes else ():
+        chosen += ["--dev-bind", f"{nodes}/{name}", f"/dev/{name}"]
     return [*chosen, "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
