@@ -41,7 +41,7 @@ class Exchange:
 
     request_id: str
     scope: Mapping[str, Any]
-    headers: Mapping[bytes, bytes]
+    headers: dict[bytes, bytes]
     receive: Receive
     service_name: str | None
     wire: Wire
@@ -86,7 +86,11 @@ class Chain:
         body = await read_body(exchange.receive, exchange.headers, self._body_limit_bytes)
         request = exchange.request(body)
         verified = sigv4.verify(
-            request, credentials=self._credentials, now=self._clock.now(), signing_keys=self._signing_keys
+            request,
+            claim=sigv4.read_claim(request, exchange.headers),
+            credentials=self._credentials,
+            now=self._clock.now(),
+            signing_keys=self._signing_keys,
         )
         if verified.claim.service != exchange.service_name:  # two readings of a crafted header must not both count
             raise Refused(

@@ -71,6 +71,10 @@ class ServiceModel:
         """All operations of the model."""
         return self._names
 
+    def shape_names(self) -> frozenset[str]:
+        """All shapes of the model."""
+        return frozenset(self._botocore.shape_names)
+
     def shape(self, name: str) -> Shape:
         """A shape by its name in the model."""
         shape: Shape = self._botocore.shape_for(name)

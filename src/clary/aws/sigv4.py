@@ -118,9 +118,13 @@ def service_of(query: bytes, authorization: bytes | None) -> str | None:
     return None if found is None else found[1].decode("latin-1")
 
 
-def read_claim(request: Request) -> Claim:
-    """What the request says of its signature. Raises `Refused` (missing, malformed, several, unsupported)."""
-    headers = canonical.headers_by_name(request.headers)
+def read_claim(request: Request, headers: dict[bytes, bytes] | None = None) -> Claim:
+    """What the request says of its signature. Raises `Refused` (missing, malformed, several, unsupported).
+
+    `headers` are those of the request by lower-case name, if they have been gathered before.
+    """
+    if headers is None:
+        headers = canonical.headers_by_name(request.headers)
     authorization = headers.get(b"authorization")
     presigned = b"X-Amz-Algorithm=" in request.query or b"X-Amz-Credential=" in request.query
     if authorization is not None and presigned:
