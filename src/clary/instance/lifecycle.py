@@ -1,0 +1,197 @@
+"""The life of an ML instance: its steps in order, and the loop that takes them.
+
+Called by `__main__`, which chooses the adapters. The next step is always the first one that is not done, so that a new
+instance program goes on where the journal of the last one ends, and the ending steps come whatever happened before.
+
+Told to leave, the loop ends and the training program goes on. An error that nobody expected ends the job with an
+InternalServerError rather than leaving it hanging. A disk that the training program has filled is no such error: it is
+waited for.
+"""
+
+import errno
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from clary.base import faults
+from clary.base.clock import Clock
+from clary.base.telemetry import Logger
+from clary.instance.decisions import is_hopeless
+from clary.instance.finish import Finish
+from clary.instance.grants import Grants
+from clary.instance.journal import Journal
+from clary.instance.metrics import LastMetrics
+from clary.instance.prepare import Prepare
+from clary.instance.reporting import Reporter
+from clary.instance.run_training import RunTraining
+from clary.instance.ship_logs import FindMetrics, Shipper
+from clary.instance.stage_channels import StageChannels, StorageFor
+from clary.instance.state import AgentLeft, AgentStarted, Failed, Finished, State
+from clary.instance.steps import Step
+from clary.instance.stops import Stops
+from clary.instance.upload_artifacts import UploadArtifacts
+from clary.instance.waker import Waker
+from clary.instance.wishes import WishesFile
+from clary.jobs.failure import internal_error
+from clary.jobs.instance_files import InstanceFiles
+from clary.jobs.task import InstanceTask
+from clary.logs.port import LogWriter
+from clary.runtimes.port import Runtime
+
+_DISK_FULL_PAUSE_S = 1.0
+
+faults.declare("instance.finished")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What an instance works with. `open_writer` opens a log stream by group and name; `hints` as in `Reporter`."""
+
+    task: InstanceTask
+    files: InstanceFiles
+    runtime: Runtime
+    grants: Grants
+    storage_for: StorageFor
+    open_writer: Callable[[str, str], LogWriter]
+    find_metrics: FindMetrics
+    reporter: Reporter
+    waker: Waker
+    clock: Clock
+    log: Logger
+    grace_s: float
+
+
+def next_step(steps: Sequence[Step], state: State) -> Step | None:
+    """The first step that is not done; None if all are. Pure."""
+    return next((step for step in steps if not step.is_done(state)), None)
+
+
+class Lifecycle:
+    """One instance program's share in the life of an instance."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._clock = around.clock
+        self._log = around.log
+        self._waker = around.waker
+        self._journal = Journal(around.files.journal)
+        self._metrics = LastMetrics(around.files.root / "metrics.json", around.task.metric_definitions)
+        self.steps = self._steps()
+
+    @property
+    def state(self) -> State:
+        """Where the instance stands."""
+        return self._journal.state
+
+    def run(self) -> None:
+        """Go on with the instance's life until it is finished, or this program is told to leave."""
+        try:
+            self._begin()
+            while not self._waker.leaving:
+                pause = self.turn()
+                if pause is None:
+                    return
+                self._waker.wait(pause)
+            self._leave()
+        except Exception:  # noqa: BLE001 - whatever it is, the job must come to an end
+            self._log.error("instance failed")
+            self._give_up()
+
+    def turn(self) -> float | None:
+        """One turn of the present step, and a report; seconds until the next, None if there is none."""
+        step = next_step(self.steps, self.state)
+        try:
+            pause = 0 if step is None else step.turn()
+            if self.state.finished_at is not None:
+                faults.point("instance.finished")
+            self._report(None if step is None else step.message)
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT} or self.state.program_start_at is None:
+                raise
+            self._log.warning("disk full", error=str(error))
+            return _DISK_FULL_PAUSE_S
+        return None if step is None else pause
+
+    def _begin(self) -> None:
+        if self.state.finished_at is None:
+            self._journal.note(AgentStarted(at=self._clock.now()))
+        self._log.info("instance program started", starts=self.state.starts, phase=self.state.phase)
+        if is_hopeless(self.state):
+            raise RuntimeError(f"the instance program died {self.state.barren_starts - 1} times in a row")
+
+    def _leave(self) -> None:
+        for step in self.steps:
+            step.leave()
+        self._journal.note(AgentLeft(at=self._clock.now()))
+        self._log.info("instance program leaves", phase=self.state.phase)
+
+    def _give_up(self) -> None:
+        """End the program, then the instance, come what may."""
+        state = self.state
+        if state.program_start_at is not None and state.ended_at is None:
+            try:
+                self._around.runtime.kill(self._around.files.program)
+            except Exception:  # noqa: BLE001 - there is nobody left to tell
+                self._log.error("program not ended")
+        if state.finished_at is None:
+            now = self._clock.now()
+            self._journal.note(Failed(at=now, failure=internal_error()))
+            self._journal.note(Finished(at=now))
+        self._report(None)
+
+    def _report(self, message: str | None) -> None:
+        self._around.reporter.report(self.state, message=message, metrics=self._metrics.values(), now=self._clock.now())
+
+    def _shipper(self, log_stream: str) -> Shipper:
+        around = self._around
+        return Shipper(
+            output=around.files.output,
+            open_writer=lambda: around.open_writer(around.task.log_group, log_stream),
+            find_metrics=around.find_metrics,
+            metrics=self._metrics,
+            clock=around.clock,
+            log=around.log,
+        )
+
+    def _steps(self) -> tuple[Step, ...]:
+        """The life of an instance, in order."""
+        around, journal, clock, log = self._around, self._journal, self._clock, self._log
+        task, files, wake = around.task, around.files, around.waker.wake
+        wishes = WishesFile(files.wishes, log)
+        stops = Stops(task, wishes, journal, clock, log)
+        return (
+            Prepare(task, files, around.runtime, journal, clock),
+            StageChannels(
+                task=task,
+                files=files,
+                storage_for=around.storage_for,
+                grants=around.grants,
+                journal=journal,
+                stops=stops,
+                clock=clock,
+                wake=wake,
+                log=log,
+            ),
+            RunTraining(
+                task=task,
+                files=files,
+                runtime=around.runtime,
+                shipper=self._shipper,
+                journal=journal,
+                stops=stops,
+                clock=clock,
+                log=log,
+                grace_s=around.grace_s,
+            ),
+            UploadArtifacts(
+                task=task,
+                files=files,
+                storage_for=around.storage_for,
+                grants=around.grants,
+                journal=journal,
+                wishes=wishes,
+                clock=clock,
+                wake=wake,
+                log=log,
+            ),
+            Finish(journal, clock),
+        )

@@ -1,0 +1,41 @@
+"""The last value of each metric that this host has logged, kept on disk.
+
+Used by `ship_logs`, which keeps the values of some lines before it stores those lines: whatever is killed in between,
+the lines are read again and give the same values, and none is lost. Read by the reports.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from clary.base.files import write_atomically
+from clary.jobs.model import MetricData, MetricDefinition
+
+
+class LastMetrics:
+    """Last values, in the order of the definitions."""
+
+    def __init__(self, path: Path, definitions: Iterable[MetricDefinition]) -> None:
+        self._path = path
+        self._order = tuple(dict.fromkeys(definition.name for definition in definitions))
+        self._last: dict[str, MetricData] = {}
+        if path.exists():
+            known = msgspec.json.decode(path.read_bytes(), type=tuple[MetricData, ...])
+            self._last = {metric.metric_name: metric for metric in known}
+
+    def keep(self, found: Iterable[MetricData]) -> None:
+        """Take newer values, oldest first. Raises OSError, and may then be called again with the same."""
+        newer = {metric.metric_name: metric for metric in found}
+        if not newer:
+            return
+        last = self._last | newer
+        write_atomically(self._path, msgspec.json.encode(self._ordered(last)), durable=False)
+        self._last = last
+
+    def values(self) -> tuple[MetricData, ...]:
+        """What has been logged so far."""
+        return self._ordered(self._last)
+
+    def _ordered(self, last: dict[str, MetricData]) -> tuple[MetricData, ...]:
+        return tuple(last[name] for name in self._order if name in last)

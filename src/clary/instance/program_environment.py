@@ -1,0 +1,26 @@
+"""The environment of the training program. Pure; called by `run_training`.
+
+Weakest first: what any image has, the image's own, the request's Environment, the platform's. That the platform wins
+over Environment is inferred. No credentials are among them: job code gets none.
+"""
+
+from clary.instance.opt_ml import NETWORK_INTERFACE
+from clary.jobs.task import InstanceTask
+
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def program_environment(task: InstanceTask) -> dict[str, str]:
+    """All variables of the program. Source: environments seen in SageMaker's training containers."""
+    image = {"PATH": _SYSTEM_PATH, "HOME": "/root"} | task.program.environment
+    image["PATH"] = ":".join((*task.program.search_path, image["PATH"]))
+    platform = {
+        "TRAINING_JOB_NAME": task.training_job_name,
+        "TRAINING_JOB_ARN": task.training_job_arn,
+        "AWS_REGION": task.region,
+        "AWS_EXECUTION_ENV": "AWS_ECS_EC2",
+        "HOSTNAME": task.host,
+        "DMLC_INTERFACE": NETWORK_INTERFACE,
+        "NVIDIA_VISIBLE_DEVICES": "void",  # no accelerator is passed on
+    }
+    return image | task.environment | platform

@@ -1,0 +1,192 @@
+"""The third step: starts the training program, watches it, ships its output, and tells it to end when it must.
+
+The program outlives this one: whoever reads the journal goes on watching. Its start is noted before and after, and the
+runtime finds a program that was started in between, so that there is one program whatever is killed.
+"""
+
+import signal
+from collections.abc import Callable
+
+from clary.base import faults
+from clary.base.clock import Clock, Instant, later
+from clary.base.telemetry import Logger
+from clary.instance.command import argv
+from clary.instance.decisions import kill_due, watch_again_s
+from clary.instance.failure_file import failure_text
+from clary.instance.hosts import addresses
+from clary.instance.journal import Journal
+from clary.instance.program_environment import program_environment
+from clary.instance.ship_logs import Shipper
+from clary.instance.state import (
+    AgentSettled,
+    Ended,
+    Failed,
+    Killing,
+    ProgramStarted,
+    ProgramStarting,
+    State,
+    Terminated,
+)
+from clary.instance.stops import Stops
+from clary.jobs.failure import internal_error
+from clary.jobs.instance_files import InstanceFiles
+from clary.jobs.task import InstanceTask
+from clary.runtimes.port import CannotStart, Exited, Lost, Mount, ProgramSpec, Running, Runtime
+
+_SETTLED_AFTER_S = 60.0
+_SHIP_AGAIN_S = 1.0
+_SHIP_PATIENCE_S = 60.0
+_KILLED = 128 + signal.SIGKILL
+
+faults.declare("instance.training", "instance.stopping", "instance.ended")
+
+
+class RunTraining:
+    """See `steps.Step`. `grace_s`: seconds from SIGTERM to SIGKILL. `shipper` makes the shipper of a log stream."""
+
+    name = "run training"
+    message = None
+
+    def __init__(
+        self,
+        *,
+        task: InstanceTask,
+        files: InstanceFiles,
+        runtime: Runtime,
+        shipper: Callable[[str], Shipper],
+        journal: Journal,
+        stops: Stops,
+        clock: Clock,
+        log: Logger,
+        grace_s: float,
+    ) -> None:
+        self._task = task
+        self._files = files
+        self._runtime = runtime
+        self._make_shipper = shipper
+        self._journal = journal
+        self._stops = stops
+        self._clock = clock
+        self._log = log
+        self._grace_s = grace_s
+        self._shipper: Shipper | None = None
+        self._here_since = clock.now()
+        self._settled = False
+        self._moved_bytes = 0
+        self._moved_at = Instant(0)
+        self._gone_at: Instant | None = None
+
+    def is_done(self, state: State) -> bool:
+        """See `steps.Step`."""
+        return state.ended_at is not None
+
+    def turn(self) -> float:
+        """See `steps.Step`."""
+        state = self._journal.state
+        if not state.program_started:
+            return self._start()
+        if self._shipper is None:
+            self._shipper = self._make_shipper(state.log_stream or "")
+        # In this order: all that the program ever printed is in the file once it is known to have ended.
+        program = self._runtime.state(self._files.program)
+        match program:
+            case Running():
+                return self._watch(self._shipper)
+            case Exited():
+                exit_code = program.exit_code
+                lost = False
+            case Lost():
+                # Our own SIGKILL may have hit whoever watched it, too.
+                exit_code, lost = _KILLED, not state.killing
+        if not self._all_shipped(self._shipper):
+            return 0.01 if self._shipper.failures == 0 else _SHIP_AGAIN_S
+        text = "" if lost or exit_code == 0 else failure_text(self._files.opt_ml)
+        faults.point("instance.ended")
+        self._log.info("program ended", exit_code=None if lost else exit_code, lost=lost)
+        end = Ended(at=self._clock.now(), exit_code=None if lost else exit_code, failure_text=text, lost=lost)
+        self._journal.note(end)
+        self.leave()
+        return 0
+
+    def leave(self) -> None:
+        """See `steps.Step`."""
+        if self._shipper is not None:
+            self._shipper.close()
+            self._shipper = None
+
+    def _start(self) -> float:
+        now = self._clock.now()
+        if self._journal.state.program_start_at is None:
+            if self._stops.begun():
+                self._journal.note(Ended(at=self._clock.now()))
+                return 0
+            stream = f"{self._task.training_job_name}/{self._task.host}-{now // 1000}"
+            self._journal.note(ProgramStarting(at=now, log_stream=stream))
+        try:
+            self._runtime.start(program_spec(self._task, self._files))
+        except CannotStart as error:
+            self._log.error("program cannot be started")
+            self._journal.note(Failed(at=self._clock.now(), failure=internal_error(str(error))))
+            return 0
+        faults.point("instance.training")
+        self._journal.note(ProgramStarted(at=self._clock.now()))
+        self._log.info("program started", log_stream=self._journal.state.log_stream)
+        return 0
+
+    def _watch(self, shipper: Shipper) -> float:
+        now = self._clock.now()
+        self._stop_if_asked(now)
+        if not self._settled and now >= later(self._here_since, _SETTLED_AFTER_S):
+            self._journal.note(AgentSettled(at=now))
+            self._settled = True
+        failures = shipper.failures
+        all_there = shipper.ship()
+        if shipper.failures != failures:
+            return _SHIP_AGAIN_S
+        if shipper.moved_bytes != self._moved_bytes or not self._moved_at:
+            self._moved_bytes, self._moved_at = shipper.moved_bytes, now
+        return watch_again_s((now - self._moved_at) / 1000) if all_there else 0
+
+    def _stop_if_asked(self, now: Instant) -> None:
+        if not self._stops.begun():
+            return
+        if not self._journal.state.terminated:
+            self._runtime.signal(self._files.program, signal.SIGTERM)
+            faults.point("instance.stopping")
+            self._journal.note(Terminated(at=now))
+        elif kill_due(self._journal.state, now=now, grace_s=self._grace_s):
+            if not self._journal.state.killing:
+                self._journal.note(Killing(at=now))
+            try:
+                self._runtime.kill(self._files.program)
+            except TimeoutError:
+                self._log.error("program does not end")  # tried again at the next turn
+
+    def _all_shipped(self, shipper: Shipper) -> bool:
+        """Whether the log is complete, or has kept the job waiting for too long."""
+        now = self._clock.now()
+        self._gone_at = self._gone_at or now
+        if shipper.finish():
+            return True
+        if shipper.failures and now >= later(self._gone_at, _SHIP_PATIENCE_S):
+            self._log.error("log incomplete", failures=shipper.failures)
+            return True
+        return False
+
+
+def program_spec(task: InstanceTask, files: InstanceFiles) -> ProgramSpec:
+    """What the runtime is to start. Pure."""
+    return ProgramSpec(
+        argv=argv(task),
+        environment=program_environment(task),
+        hostname=task.host,
+        hosts=addresses(task),
+        mounts=(
+            Mount(source=str(files.opt_ml), target="/opt/ml", read_only=False),
+            Mount(source=str(files.scratch), target="/tmp", read_only=False),  # noqa: S108 - the program's own
+            *(Mount(source=path, target=path) for path in task.program.read_only_paths),
+        ),
+        directory=str(files.program),
+        output=str(files.output),
+        isolated_network=task.enable_network_isolation,
+    )

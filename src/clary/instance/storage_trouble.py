@@ -1,0 +1,43 @@
+"""What an error of the storage means for a job: a failure in AWS's words, or a reason to try again. Pure.
+
+Called by the steps that move data. None means that the store may come back by itself, and the work should wait for it.
+Source of the texts: FailureReasons of SageMaker jobs; where none was seen, S3's own words follow the same beginning.
+"""
+
+import errno
+
+from clary.jobs.failure import JobFailure, client_error
+from clary.storage.port import StorageError, Unreachable
+from clary.storage.selection import SelectionError
+from clary.storage.transfer import InsufficientDisk
+
+
+def download_failure(error: Exception) -> JobFailure | None:
+    """Why a channel cannot be staged; None to try again. Raises `error` itself if it is none of the storage's."""
+    match error:
+        case Unreachable():
+            return None
+        case InsufficientDisk() | OSError(errno=errno.ENOSPC) | OSError(errno=errno.EDQUOT):
+            return client_error("Data download failed:Insufficient disk space")
+        case StorageError() | SelectionError():
+            return client_error(f"Data download failed:{error}")
+    raise error
+
+
+def upload_failure(error: Exception) -> JobFailure | None:
+    """Why an artifact cannot be uploaded; None to try again. Raises `error` itself if it is none of the storage's."""
+    match error:
+        case Unreachable():
+            return None
+        case StorageError(status=403) | StorageError(status=401):
+            return client_error(f"Artifact upload failed:Error 7: {error}")
+        case StorageError():
+            return client_error(f"Artifact upload failed:{error}")
+        case OSError(errno=errno.EACCES) | OSError(errno=errno.EPERM):
+            return client_error(f"Artifact upload failed:{error.strerror}: {error.filename}")
+    raise error
+
+
+def empty_listing(s3_uri: str) -> JobFailure:
+    """Nothing is below the URI any more (something was, when the job was created)."""
+    return client_error(f'Data download failed:No S3 objects found under S3 URL "{s3_uri}" given in input data source.')
