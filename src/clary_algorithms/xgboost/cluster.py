@@ -30,6 +30,8 @@ MEETING_TIMEOUT_S = 15 * 60.0
 STEP_TIMEOUT_S = 3600
 _RETRY_S = 0.1
 _MESSAGE_MAX_BYTES = 1 << 16
+#: Files of the library that an error between hosts comes through.
+_COLLECTIVE_SOURCES = ("coll_c_api.cc", "allgather.cc", "allreduce.cc", "broadcast.cc", "comm.cc", "socket.h")
 
 Resolve = Callable[[str], str]
 
@@ -74,8 +76,23 @@ def join(
         membership, tracker = _preside(listener, hosts, current_host, has_data=has_data)
     if not membership.members:
         raise CustomerError("No hosts received training data.")
+    try:
+        with _connected(membership, current_host):
+            yield membership
+    except BaseException:
+        if tracker is not None:
+            # Freed, it would wait for members that have failed or will; the end of this process ends it for them.
+            del tracker.handle
+        raise
+    if tracker is not None:
+        tracker.wait_for()
+
+
+@contextlib.contextmanager
+def _connected(membership: Membership, current_host: str) -> Iterator[None]:
+    """The library's channel to the other members, if this host is one and there are others."""
     if current_host not in membership.members or membership.tracker_port is None:
-        yield membership
+        yield
     else:
         context = collective.CommunicatorContext(
             dmlc_communicator="rabit",
@@ -90,15 +107,18 @@ def join(
         except xgboost.core.XGBoostError as error:
             reason = str(error).partition("Stack trace:")[0].strip()
             raise AlgorithmError(f"The hosts could not connect to each other:\n{reason}") from None
-        yield membership
+        yield
         context.__exit__(None, None, None)
-    if tracker is not None:
-        tracker.wait_for()
 
 
 def add_up(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The sum over all members; the values themselves where one host trains."""
     return collective.allreduce(values, collective.Op.SUM) if collective.is_distributed() else values
+
+
+def is_lost_connection(message: str) -> bool:
+    """Whether the library's error tells of another host that went away, and not of this one."""
+    return any(place in message for place in _COLLECTIVE_SOURCES)
 
 
 def any_host(flag: bool) -> bool:

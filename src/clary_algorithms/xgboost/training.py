@@ -117,6 +117,8 @@ def _train(
             raise CustomerError(f"{range_} ({reason})") from None
         if any(mistake in reason for mistake in _CUSTOMER_MISTAKES):
             raise CustomerError(reason) from None
+        if cluster.is_lost_connection(reason):
+            raise AlgorithmError(f"Lost the connection to another host of the training:\n{reason}") from None
         raise AlgorithmError(f"XGB train call failed with exception:\n {reason}") from None
     if leads:
         log(f"Stored trained model at {save_model(booster, container.model_directory)}")

@@ -134,4 +134,19 @@ def test_a_lost_host_fails_the_others(opt_ml_of, addresses, cancer, victim):
     processes[victim].kill()
     other = processes[1 - victim]
     other.communicate(timeout=60)
-    assert other.returncode != 0
+    assert other.returncode == 1
+    assert opt_ml_of(f"algo-{2 - victim}").failure.startswith("Lost the connection to another host")
+
+
+@pytest.mark.parametrize("culprit", [0, 1])
+def test_a_mistake_in_one_hosts_data(opt_ml_of, addresses, cancer, culprit):
+    """A label that only one host has ends both: that one with the caller's mistake, the other without success."""
+    x, _, y, _ = cancer
+    shares = [(x[::2], y[::2].copy()), (x[1::2], y[1::2].copy())]
+    shares[culprit][1][3] = 7
+    processes = start(opt_ml_of, addresses, shares)
+    for process in processes:
+        process.communicate(timeout=60)
+    assert processes[culprit].returncode == 2
+    assert "label must be in" in opt_ml_of(f"algo-{culprit + 1}").failure
+    assert processes[1 - culprit].returncode != 0
