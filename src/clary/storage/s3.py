@@ -23,7 +23,6 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from clary.storage.port import (
-    AccessDenied,
     Credentials,
     CredentialsProvider,
     NoSuchBucket,
@@ -100,7 +99,7 @@ class S3Storage:
 
     def bucket_exists(self, bucket: str) -> bool:
         """See `port.ObjectStorage`."""
-        return self._head_bucket(bucket).status != 404
+        return self._wire.request("HEAD", bucket, accept=lambda answer: answer.status == 404).status != 404
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
         """See `port.ObjectStorage`."""
@@ -108,7 +107,7 @@ class S3Storage:
         try:
             answer = self._wire.request("HEAD", bucket, key)
         except NoSuchKey:
-            self._raise_if_no_bucket(bucket)
+            self._is_seaweedfs(bucket)
             raise
         return ObjectInfo(
             key=key, size_bytes=int(answer.headers.get("content-length", "0")), etag=answer.headers.get("etag", "")
@@ -139,12 +138,12 @@ class S3Storage:
 
     def put(self, bucket: str, key: str, data: bytes | memoryview, *, kms_key_id: str | None = None) -> None:
         """See `port.ObjectStorage`."""
-        self._prepare_write(bucket, key)
+        self._check_write(bucket, key)
         self._wire.request("PUT", bucket, key, headers=_encryption(kms_key_id), body=data)
 
     def open_writer(self, bucket: str, key: str, *, kms_key_id: str | None = None) -> AbstractContextManager[Writer]:
         """See `port.ObjectStorage`."""
-        self._prepare_write(bucket, key)
+        self._check_write(bucket, key)
         return S3Writer(self._wire, bucket, key, _encryption(kms_key_id))
 
     def abort_uploads(self, bucket: str, key: str) -> int:
@@ -162,7 +161,7 @@ class S3Storage:
 
     def delete(self, bucket: str, key: str) -> None:
         """See `port.ObjectStorage`."""
-        self._prepare_write(bucket, key)
+        self._check_write(bucket, key)
         self._wire.request("DELETE", bucket, key)
 
     def _page(self, bucket: str, prefix: str, token: str, limit: int = 1000) -> Answer:
@@ -171,36 +170,26 @@ class S3Storage:
             query["continuation-token"] = token
         return self._wire.request("GET", bucket, query=query)
 
-    def _head_bucket(self, bucket: str) -> Answer:
-        answer = self._wire.request("HEAD", bucket, accept=lambda answer: answer.status == 404)
-        self._seaweedfs[bucket] = answer.is_seaweedfs
-        return answer
-
-    def _raise_if_no_bucket(self, bucket: str) -> None:
-        """Tell the missing bucket from the missing key: the answer to a HEAD has no body to say so."""
-        try:
-            exists = self.bucket_exists(bucket)
-        except AccessDenied:
-            return
-        if not exists:
-            raise NoSuchBucket(f"NoSuchBucket (404): no bucket {bucket!r}", code="NoSuchBucket", status=404)
-
-    def _prepare_write(self, bucket: str, key: str) -> None:
-        if bucket not in self._seaweedfs:
-            self._raise_if_no_bucket(bucket)
-        self._check_key(bucket, key)
-
-    def _check_key(self, bucket: str, key: str) -> None:
-        """Refuse a key that the store would bend. Only such keys cost the request that learns whose store it is."""
-        if not key:
-            raise StorageError("an object needs a key")
-        if not _BENT_BY_SEAWEEDFS.search(key):
-            return
+    def _is_seaweedfs(self, bucket: str) -> bool:
+        """Whose store it is, asked once for each bucket. Raises `NoSuchBucket`: HEAD's own 404 has no body to say so."""
         if bucket not in self._seaweedfs:
             answer = self._wire.request("HEAD", bucket, accept=lambda answer: answer.status in {403, 404})
+            if answer.status == 404:
+                raise NoSuchBucket(f"NoSuchBucket (404): no bucket {bucket!r}", code="NoSuchBucket", status=404)
             self._seaweedfs[bucket] = answer.is_seaweedfs
-        if self._seaweedfs[bucket]:
+        return self._seaweedfs[bucket]
+
+    def _check_key(self, bucket: str, key: str) -> None:
+        """Refuse a key that the store would bend. Only such keys cost the question whose store it is."""
+        if not key:
+            raise StorageError("an object needs a key")
+        if _BENT_BY_SEAWEEDFS.search(key) and self._is_seaweedfs(bucket):
             raise UnfaithfulKey(f"the store does not keep the key {key!r} as it is")
+
+    def _check_write(self, bucket: str, key: str) -> None:
+        """The same, and that the bucket is there: SeaweedFS would create it."""
+        self._is_seaweedfs(bucket)
+        self._check_key(bucket, key)
 
     def _store(self, bucket: str) -> S3Store:
         with self._lock:
@@ -234,7 +223,9 @@ def _objects(page: Answer, prefix: str) -> list[ObjectInfo]:
     found = []
     for entry in elements(page.body, "Contents"):
         key = decoded(element(entry, "Key"))
-        if key.startswith(prefix):  # SeaweedFS finds "a/b" for the prefix "a//"
+        # For the prefix "a//" SeaweedFS answers "a/b", or even an "a//b" that is really "a/b".
+        bent = page.is_seaweedfs and _BENT_BY_SEAWEEDFS.search(key)
+        if key.startswith(prefix) and not bent:
             found.append(ObjectInfo(key=key, size_bytes=int(element(entry, "Size")), etag=element(entry, "ETag")))
     return found
 

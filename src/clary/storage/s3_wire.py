@@ -17,6 +17,7 @@ import re
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from html import unescape
 from urllib.parse import quote, unquote, urlsplit
@@ -91,6 +92,7 @@ class S3Wire:
         self._tls = ssl.create_default_context() if self._secure else None
         self._idle: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
+        weakref.finalize(self, _close_all, self._idle)
 
     def request(
         self,
@@ -199,6 +201,11 @@ class S3Wire:
         connection.connect()
         connection.sock.settimeout(READ_TIMEOUT_S)
         return connection, True
+
+
+def _close_all(connections: list[http.client.HTTPConnection]) -> None:
+    for connection in connections:
+        connection.close()
 
 
 def _proxy_for(host: str) -> str:
