@@ -9,7 +9,10 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -22,23 +25,23 @@ from clary.base.files import AlreadyLocked, exclusive_lock
 from clary.base.home import ClientCredentials, Home, ServerInfo
 from clary.base.settings import Settings
 from clary.compute.local import LocalCompute
-from clary.compute.port import Capabilities
+from clary.compute.port import Capabilities, LaunchFailed
 from clary.controller.act import Actor
 from clary.controller.loop import Controller
 from clary.jobs.task import StorageGrant
 from clary.logs.files import FileLogStore
 from clary.runtimes.process import ProcessRuntime
-from clary.runtimes.python_paths import python_environment_paths
+from clary.runtimes.python_paths import NoPython, python_environment_paths
 from clary.service.data_checks import DataChecks
-from clary.service.images import ImageCatalogue, load_images
+from clary.service.images import ImageCatalogue, InvalidCatalogue, load_images
 from clary.service.log_streams import LogStreams
 from clary.service.operations import services
 from clary.service.training_jobs import TrainingJobs
 from clary.storage.port import Credentials, S3Address
 from clary.storage.s3 import S3Storage
 from clary.storage.seaweedfs import EmbeddedS3
-from clary.storage.session_policy import Grant
-from clary.storage.sts import TokenService
+from clary.storage.session_policy import Grant, UngrantableName
+from clary.storage.sts import StsClient, StsRefused
 from clary.store.sqlite import SqliteStore
 
 
@@ -63,7 +66,9 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         except AlreadyLocked:
             info = home.server()
             where = f" on {info.url}" if info else ""
-            raise HomeInUse(f"another `clary serve` is using {home.root}{where}; stop it, or choose another --home") from None
+            raise HomeInUse(
+                f"another `clary serve` is using {home.root}{where}; stop it, or choose another --home"
+            ) from None
         listener = stack.enter_context(_listener(settings))
         url = _url(listener)
         clock = SystemClock()
@@ -80,17 +85,16 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         stack.push_async_callback(s3.stop)
         store = await SqliteStore.open(home.database)
         stack.push_async_callback(store.close)
+        images = ImageCatalogue(load_images(settings.images), python_paths=_python_paths)
+        await asyncio.to_thread(images.environment_paths, Path(sys.prefix))
         runtime = ProcessRuntime()
         problem = await asyncio.to_thread(runtime.problem)
         compute = LocalCompute(home.root, logs=home.logs, kill_program=runtime.kill)
         stack.push_async_callback(compute.close)
-        tokens = TokenService(
-            endpoint_url=s3.endpoint_url, credential=s3.credentials, role_arn=s3.role_arn, region=s3.region, clock=clock
-        )
-        stack.push_async_callback(tokens.close)
+        sts = StsClient(s3.endpoint_url, credential=s3.credentials, role_arn=s3.role_arn, region=s3.region, clock=clock)
         actor = Actor(
             compute=compute,
-            grants=_Grants(tokens),
+            grants=_Grants(sts),
             clock=clock,
             region=settings.region,
             s3_endpoint_url=s3.endpoint_url,
@@ -100,13 +104,17 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         )
         callers = _callers(credentials, s3.credentials, settings)
         gate = S3Gate(
-            upstream_url=s3.endpoint_url, credential=s3.credentials, callers=callers, clock=clock, region=settings.region
+            upstream_url=s3.endpoint_url,
+            credential=s3.credentials,
+            callers=callers,
+            clock=clock,
+            region=settings.region,
         )
         await gate.start()
         stack.push_async_callback(gate.close)
         training_jobs = TrainingJobs(
             store=store,
-            images=ImageCatalogue(load_images(settings.images), python_paths=python_environment_paths),
+            images=images,
             checks=DataChecks(_storage(s3), clock=clock, region=settings.region),
             tokens=PageTokens(home.token_key()),
             clock=clock,
@@ -125,9 +133,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         await stack.enter_async_context(_background(controller.run()))
         await stack.enter_async_context(_http(gateway, listener))
         home.note_server(
-            ServerInfo(
-                url=url, s3_endpoint_url=s3.endpoint_url, region=settings.region, account_id=settings.account_id
-            )
+            ServerInfo(url=url, s3_endpoint_url=s3.endpoint_url, region=settings.region, account_id=settings.account_id)
         )
         yield url
 
@@ -135,11 +141,14 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
 class _Grants:
     """The token service as the controller wants it."""
 
-    def __init__(self, tokens: TokenService) -> None:
-        self._tokens = tokens
+    def __init__(self, sts: StsClient) -> None:
+        self._sts = sts
 
     async def grant(self, grants: tuple[Grant, ...], *, duration_s: int, session_name: str) -> tuple[StorageGrant, ...]:
-        sessions = await self._tokens.assume(grants, duration_s=duration_s, session_name=session_name)
+        try:
+            sessions = await self._sts.assume(grants, duration_s, session_name)
+        except (StsRefused, UngrantableName) as error:
+            raise LaunchFailed(f"No credentials for the job's data: {error}") from error
         return tuple(
             StorageGrant(
                 access=grant.access,
@@ -153,6 +162,13 @@ class _Grants:
             for covered, session in sessions
             for grant in covered
         )
+
+
+def _python_paths(prefix: Path) -> tuple[str, ...]:
+    try:
+        return python_environment_paths(prefix)
+    except NoPython as error:
+        raise InvalidCatalogue(str(error)) from None
 
 
 def _callers(client: ClientCredentials, store: Credential, settings: Settings) -> Callable[[str], Credential | None]:
@@ -171,14 +187,12 @@ def _callers(client: ClientCredentials, store: Credential, settings: Settings) -
 
 
 def _storage(s3: EmbeddedS3) -> S3Storage:
-    own = Credentials(
-        access_key_id=s3.credentials.access_key_id, secret_access_key=s3.credentials.secret_access_key
-    )
+    own = Credentials(access_key_id=s3.credentials.access_key_id, secret_access_key=s3.credentials.secret_access_key)
     return S3Storage(S3Address(endpoint_url=s3.endpoint_url, region=s3.region), lambda: own, retry_total_s=10.0)
 
 
 @contextlib.contextmanager
-def _listener(settings: Settings):  # type: ignore[no-untyped-def]
+def _listener(settings: Settings) -> Iterator[socket.socket]:
     """A listening socket, bound before anything is started: a taken port must not cost a started store."""
     family = socket.AF_INET6 if ":" in settings.listen_host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
@@ -204,7 +218,7 @@ class _Server(uvicorn.Server):
     """Uvicorn without its signal handlers: `clary serve` has its own."""
 
     @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]
+    def capture_signals(self) -> Iterator[None]:
         yield
 
 
@@ -226,7 +240,7 @@ async def _http(gateway: Gateway, listener: socket.socket) -> AsyncIterator[None
         )
     )
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not task.done():
+    while not server.started and not task.done():  # noqa: ASYNC110
         await asyncio.sleep(0.005)  # uvicorn offers no event for "accepting"
     try:
         yield
@@ -236,7 +250,7 @@ async def _http(gateway: Gateway, listener: socket.socket) -> AsyncIterator[None
 
 
 @contextlib.asynccontextmanager
-async def _background(work) -> AsyncIterator[None]:  # type: ignore[no-untyped-def]
+async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     task = asyncio.create_task(work)
     try:
         yield

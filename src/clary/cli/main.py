@@ -77,9 +77,9 @@ def env(
     key_pair = credentials.access_key_id, credentials.secret_access_key
     endpoints = {"AWS_ENDPOINT_URL": info.url}
     if direct_s3:
-        from clary.storage.seaweedfs_files import read_secrets  # noqa: PLC0415
+        from clary.storage.seaweedfs_files import load_secrets  # noqa: PLC0415
 
-        secrets = read_secrets(place.s3)
+        secrets = load_secrets(place.s3)
         key_pair = secrets.access_key_id, secrets.secret_access_key
         endpoints["AWS_ENDPOINT_URL_S3"] = info.s3_endpoint_url
     exports = endpoints | {

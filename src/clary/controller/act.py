@@ -25,7 +25,9 @@ class GrantSource(Protocol):
     """Gives temporary credentials that are limited to grants."""
 
     async def grant(self, grants: tuple[Grant, ...], *, duration_s: int, session_name: str) -> tuple[StorageGrant, ...]:
-        """Credentials for exactly these grants. Raises what the storage's token service raises."""
+        """Credentials for exactly these grants. Raises `LaunchFailed` if they are refused for good; anything else is
+        worth another try.
+        """
         ...
 
 

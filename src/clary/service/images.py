@@ -46,12 +46,15 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImageCatalogue:
-    """Resolves images. `python_paths` tells which host directories a Python environment consists of."""
+    """Resolves images. `python_paths` tells which host paths a Python environment consists of, or raises
+    `InvalidCatalogue`; it may take a while and is asked once for each environment.
+    """
 
     def __init__(self, images: tuple[Image, ...], *, python_paths: Callable[[Path], tuple[str, ...]]) -> None:
         self._python_paths = python_paths
         self._rules = [(re.compile(image.image), image) for image in images]
         self._resolved: dict[str, Resolved] = {}
+        self._paths: dict[Path, tuple[str, ...]] = {}
 
     def resolve(self, training_image: str) -> Resolved:
         """The environment that stands for the image. Raises `ValidationException` when there is none."""
@@ -70,21 +73,27 @@ class ImageCatalogue:
             "add a rule for it to the image catalogue (setting `images`), or use 'clary/python' with a ContainerEntrypoint."
         )
 
+    def environment_paths(self, prefix: Path) -> tuple[str, ...]:
+        """The host paths of a Python environment. Raises `InvalidCatalogue`."""
+        if prefix not in self._paths:
+            self._paths[prefix] = self._python_paths(prefix)
+        return self._paths[prefix]
+
     def _environment(self, training_image: str, image: Image) -> Resolved:
         prefix = Path(image.python or sys.prefix)
-        python = prefix / "bin" / "python3"
-        if not python.exists():
+        try:
+            paths = self.environment_paths(prefix)
+        except InvalidCatalogue as error:
             raise ValidationException(
-                f"Invalid training image. The image catalogue stands '{training_image}' for the Python environment "
-                f"{prefix}, which has no bin/python3."
-            )
+                f"Invalid training image. The image catalogue stands a broken environment for '{training_image}': {error}"
+            ) from None
         program = Program(
             image=training_image,
-            entrypoint=tuple(part.replace("{python}", str(python)) for part in image.entrypoint),
+            entrypoint=tuple(part.replace("{python}", str(prefix / "bin" / "python")) for part in image.entrypoint),
             environment=image.environment,
             search_path=(*image.search_path, str(prefix / "bin"), *_SYSTEM_PATH),
             read_only_paths=(
-                *self._python_paths(prefix),
+                *paths,
                 *map(_package_directory, image.packages),
                 *image.read_only_paths,
             ),

@@ -4,12 +4,13 @@ Called by `training_jobs`; pure. Source: the cross-field rules of SageMaker's do
 comment says otherwise.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from clary.aws.errors import ResourceLimitExceeded, ValidationException
 from clary.compute.port import Capabilities
 from clary.jobs.model import TrainingJobRequest
 from clary.logs.metric_definitions import validate
+from clary.storage.session_policy import Grant, UngrantableName, pack
 from clary.storage.uri import InvalidS3Uri, parse_s3_uri
 
 _NEEDED = (
@@ -65,8 +66,8 @@ def check_request(request: TrainingJobRequest, capabilities: Capabilities) -> No
         if name in {".", ".."}:  # the model's pattern lets them through; a channel is a directory of that name
             raise ValidationException(f"'{name}' cannot be the name of a channel.")
     for channel in request.input_data_config:
-        _check_uri(channel.data_source.s3_data_source.s3_uri)
-    _check_uri(request.output_data_config.s3_output_path)
+        _check_uri(channel.data_source.s3_data_source.s3_uri, "read")
+    _check_uri(request.output_data_config.s3_output_path, "write")
     for definition in request.algorithm_specification.metric_definitions:
         problem = validate(definition.regex)
         if problem is not None:
@@ -74,11 +75,15 @@ def check_request(request: TrainingJobRequest, capabilities: Capabilities) -> No
     _check_capabilities(request, capabilities)
 
 
-def _check_uri(uri: str) -> None:
+def _check_uri(uri: str, access: Literal["read", "write"]) -> None:
+    """A URI that cannot be read, or for which no limited credentials can be given, must not wait for its job to fail."""
     try:
-        parse_s3_uri(uri)
+        where = parse_s3_uri(uri)
+        pack((Grant(access=access, bucket=where.bucket, prefix=where.key),))
     except InvalidS3Uri as error:
         raise ValidationException(f"Invalid S3 URI: {error}.") from None
+    except UngrantableName as error:
+        raise ValidationException(f"Unsupported S3 URI '{uri}': {error}.") from None
 
 
 def _check_capabilities(request: TrainingJobRequest, capabilities: Capabilities) -> None:

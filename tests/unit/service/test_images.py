@@ -9,8 +9,14 @@ from clary.aws.errors import ValidationException
 from clary.service.images import ImageCatalogue, InvalidCatalogue, load_images
 
 
+def python_paths(prefix):
+    if not (prefix / "bin" / "python").exists():
+        raise InvalidCatalogue(f"no Python in {prefix}")
+    return (str(prefix),)
+
+
 def catalogue(own=None):
-    return ImageCatalogue(load_images(own), python_paths=lambda prefix: (str(prefix),))
+    return ImageCatalogue(load_images(own), python_paths=python_paths)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +32,7 @@ def test_aws_xgboost_images_run_the_built_in_algorithm(image):
     resolved = catalogue().resolve(image)
 
     assert resolved.program.image == image
-    assert resolved.program.entrypoint == (f"{sys.prefix}/bin/python3", "-m", "clary_algorithms.xgboost")
+    assert resolved.program.entrypoint == (f"{sys.prefix}/bin/python", "-m", "clary_algorithms.xgboost")
     assert any(path.endswith("clary_algorithms") for path in resolved.program.read_only_paths)
     assert "validation:auc" in {definition.name for definition in resolved.metric_definitions}
     assert len(resolved.metric_definitions) <= 40
@@ -63,7 +69,7 @@ def test_an_environment_without_a_python_is_refused(tmp_path):
     own = tmp_path / "images.toml"
     own.write_text(f'[[image]]\nimage = "mine"\npython = "{tmp_path}/nowhere"\n')
 
-    with pytest.raises(ValidationException, match="has no bin/python3"):
+    with pytest.raises(ValidationException, match="no Python in"):
         catalogue(own).resolve("mine")
 
 
