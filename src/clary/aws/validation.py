@@ -201,9 +201,9 @@ def _scalar(shape: Shape) -> Check:
     def check(value: Any, violations: list[Violation]) -> Any:
         number = convert(value)
         if high is not None and number > high:
-            _add(violations, [str(number), _NOT_ABOVE.format(high)])
+            _add(violations, [f"'{number}'", _NOT_ABOVE.format(high)])
         elif low is not None and number < low:
-            _add(violations, [str(number), _NOT_BELOW.format(low)])
+            _add(violations, [f"'{number}'", _NOT_BELOW.format(low)])
         return number
 
     return check
