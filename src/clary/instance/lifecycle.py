@@ -85,7 +85,7 @@ class Lifecycle:
     def run(self) -> None:
         """Go on with the instance's life until it is finished, or this program is told to leave."""
         try:
-            self._begin()
+            self.begin()
             while not self._waker.leaving:
                 pause = self.turn()
                 if pause is None:
@@ -95,6 +95,14 @@ class Lifecycle:
         except Exception:  # noqa: BLE001 - whatever it is, the job must come to an end
             self._log.error("instance failed")
             self._give_up()
+
+    def begin(self) -> None:
+        """Note that another instance program is at work. Raises RuntimeError if too many have died here in vain."""
+        if self.state.finished_at is None:
+            self._journal.note(AgentStarted(at=self._clock.now()))
+        self._log.info("instance program started", starts=self.state.starts, phase=self.state.phase)
+        if is_hopeless(self.state):
+            raise RuntimeError(f"the instance program died {self.state.barren_starts - 1} times in a row")
 
     def turn(self) -> float | None:
         """One turn of the present step, and a report; seconds until the next, None if there is none."""
@@ -110,13 +118,6 @@ class Lifecycle:
             self._log.warning("disk full", error=str(error))
             return _DISK_FULL_PAUSE_S
         return None if step is None else pause
-
-    def _begin(self) -> None:
-        if self.state.finished_at is None:
-            self._journal.note(AgentStarted(at=self._clock.now()))
-        self._log.info("instance program started", starts=self.state.starts, phase=self.state.phase)
-        if is_hopeless(self.state):
-            raise RuntimeError(f"the instance program died {self.state.barren_starts - 1} times in a row")
 
     def _leave(self) -> None:
         for step in self.steps:

@@ -1,0 +1,384 @@
+"""An instance from its first step to its last, with a scripted program: undisturbed, stopped, failed, restarted."""
+
+import tarfile
+from io import BytesIO
+
+import pytest
+
+from clary.instance.run_training import RunTraining
+from clary.jobs.failure import FailureKind
+from clary.jobs.model import DataSource, MetricDefinition, S3DataSource
+from clary.jobs.task import Phase, ProgramEnd, StopReason
+from clary.runtimes.scripted import Script
+from clary.storage.directory import DirectoryStorage
+from clary.storage.faulty import Fault, FaultyStorage
+from clary.storage.port import AccessDenied, Changed, NoSuchBucket, NoSuchKey, Unreachable
+from factories import make_channel
+
+STOP = StopReason.STOP_TRAINING_JOB
+DENIED = AccessDenied("AccessDenied (403): Access Denied", code="AccessDenied", status=403)
+MODEL = Script(files={"/opt/ml/model/weights": "weights"}, lines=("hello", "", "bye"))
+
+
+def members(storage, key):
+    """The files of a tar.gz object, by name."""
+    with tarfile.open(fileobj=BytesIO(bytes(storage.get("models", key)))) as tar:
+        return {info.name: tar.extractfile(info).read() for info in tar if info.isfile()}
+
+
+def keys(scene):
+    return [info.key for info in scene.buckets.list_objects("models", "")]
+
+
+def test_a_job_that_succeeds(scene):
+    """Data in, one program, its log, its artifacts; each moment is reported once, in order."""
+    files = {"/opt/ml/model/weights": "weights", "/opt/ml/output/data/eval.txt": "0.9", "/opt/ml/output/other": "x"}
+    s = scene(script=Script(run_for=5, files=files, lines=("hello", "", "bye")))
+    end = s.go()
+
+    assert end.phase is Phase.FINISHED
+    assert end.program_end == ProgramEnd(exit_code=0)
+    assert end.s3_model_artifacts == "s3://models/out/job/output/model.tar.gz"
+    assert (end.failure, end.lost, end.stopping_at) == (None, False, None)
+    assert end.ready_at <= end.staged_at < end.ended_at <= end.finished_at
+    assert end.ended_at - end.staged_at >= 5000
+    assert s.in_opt_ml("input/data/train/a.csv").read_bytes() == b"1,2\n"
+    assert s.in_opt_ml("input/data/train-manifest").read_text() == "train/\ns3://data/train/a.csv\n"
+    assert end.log_stream == f"job/algo-1-{end.staged_at // 1000}"
+    assert s.lines == ["hello", " ", "bye"]
+    assert members(s.buckets, "out/job/output/model.tar.gz") == {"weights": b"weights"}
+    assert members(s.buckets, "out/job/output/output.tar.gz") == {"eval.txt": b"0.9"}
+    sequences = [snapshot.sequence for snapshot in s.snapshots]
+    assert sequences == sorted(set(sequences))
+    phases = list(dict.fromkeys(snapshot.phase for snapshot in s.snapshots))
+    assert phases == [
+        Phase.DOWNLOADING,
+        Phase.TRAINING,
+        Phase.ENDED,
+        Phase.UPLOADING,
+        Phase.FINISHED,
+    ] or phases == [Phase.DOWNLOADING, Phase.TRAINING, Phase.UPLOADING, Phase.FINISHED]
+
+
+def test_a_program_that_fails_still_uploads(scene):
+    """The exit code and the first 1,024 characters of the failure file are told; the model is kept."""
+    files = {"/opt/ml/output/failure": "ü" * 2000, "/opt/ml/model/m": "half"}
+    s = scene(script=Script(exit_code=3, files=files))
+    end = s.go()
+
+    assert end.program_end == ProgramEnd(exit_code=3, failure_text="ü" * 1024)
+    assert end.failure is None
+    assert keys(s) == ["out/job/output/model.tar.gz"]
+
+
+def test_an_empty_model_is_uploaded_after_success_only(scene, tmp_path):
+    """A failed program without a model has no model artifact."""
+    good = scene(name="good", script=Script())
+    bad = scene(name="bad", script=Script(exit_code=1))
+
+    assert good.go().s3_model_artifacts == "s3://models/out/good/output/model.tar.gz"
+    assert bad.go().s3_model_artifacts is None
+    assert keys(bad) == ["out/good/output/model.tar.gz"]
+
+
+def test_a_job_without_channels_trains_at_once(scene):
+    """Nothing to stage: no message of it, and the program runs."""
+    assert scene(channels=(), script=MODEL).go().program_end.exit_code == 0
+
+
+def test_hosts_get_their_shards(scene):
+    """ShardedByS3Key deals objects out by their number; the manifest lists those of all hosts."""
+    sharded = S3DataSource(s3_data_type="S3Prefix", s3_uri="s3://data/x", s3_data_distribution_type="ShardedByS3Key")
+    channel = make_channel("c", data_source=DataSource(s3_data_source=sharded))
+    s = scene(hosts=("algo-1", "algo-2"), host="algo-2", channels=(channel,))
+    for name in "abc":
+        s.buckets.put("data", f"x/{name}", b"")
+    s.go()
+
+    assert [path.name for path in s.in_opt_ml("input/data/c").iterdir()] == ["b"]
+    assert s.in_opt_ml("input/data/c-manifest").read_text() == "x\n" + "".join(f"s3://data/x/{n}\n" for n in "abc")
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (
+            Fault(verb="get", error=DENIED),
+            "ClientError: Data download failed:AccessDenied (403): Access Denied",
+        ),
+        (
+            Fault(verb="list_objects", error=NoSuchBucket("NoSuchBucket (404): The specified bucket does not exist")),
+            "ClientError: Data download failed:NoSuchBucket (404): The specified bucket does not exist",
+        ),
+        (Fault(verb="get", error=NoSuchKey("NoSuchKey (404): gone")), "ClientError: Data download failed:NoSuchKey"),
+        (Fault(verb="get", error=Changed("PreconditionFailed (412)")), "ClientError: Data download failed:Precond"),
+        (Fault(verb="get", error=OSError(28, "full")), "ClientError: Data download failed:Insufficient disk space"),
+    ],
+)
+def test_data_that_cannot_be_had_fails_the_job(scene, tmp_path, fault, text):
+    """In SageMaker's words where they are known; no program is started, nothing is uploaded."""
+    s = scene(storage=FaultyStorage(DirectoryStorage(tmp_path / "s3"), [fault]), script=MODEL)
+    end = s.go()
+
+    assert end.failure.reason.startswith(text)
+    assert (end.phase, end.program_end, end.staged_at) == (Phase.FINISHED, ProgramEnd(exit_code=None), None)
+    assert end.ended_at is not None
+    assert (s.starts(), keys(s)) == (0, [])
+
+
+def test_data_that_are_gone_fail_the_job(scene):
+    """Nothing left under the URI, though something was there when the job was created."""
+    s = scene(channels=(make_channel("other"),))
+
+    assert s.go().failure.reason == (
+        "ClientError: Data download failed:"
+        'No S3 objects found under S3 URL "s3://data/other/" given in input data source.'
+    )
+
+
+def test_storage_that_is_away_is_waited_for(scene, tmp_path):
+    """An unreachable store delays a job and does not fail it, before the training and after it."""
+    away = Unreachable("connection refused")
+    faults = [
+        Fault(verb="list_objects", error=away, times=12),
+        Fault(verb="open_writer", error=away, times=12),
+    ]
+    s = scene(storage=FaultyStorage(DirectoryStorage(tmp_path / "s3"), faults), script=MODEL)
+    end = s.go()
+
+    messages = {snapshot.message for snapshot in s.snapshots}
+    assert "Downloading input data: the storage cannot be reached, trying again" in messages
+    assert (end.failure, s.starts()) == (None, 1)
+    assert keys(s) == ["out/job/output/model.tar.gz"]
+
+
+def test_expired_credentials_are_waited_for(scene, tmp_path):
+    """A refusal is no failure while the credentials have ended: the server, when it is back, renews them."""
+    faults = [Fault(verb="get", error=DENIED, times=2)]
+    s = scene(storage=FaultyStorage(DirectoryStorage(tmp_path / "s3"), faults), script=MODEL)
+    s.grant(expires_in_s=-1)
+    agent = s.agent()
+    s.go(agent, until=lambda state: "waiting for renewed credentials" in (agent.steps[1].message or ""))
+    s.grant()
+    end = s.go(agent)
+
+    assert (end.failure, end.program_end.exit_code) == (None, 0)
+
+
+def test_an_upload_that_is_refused_fails_the_job(scene, tmp_path):
+    """The text is SageMaker's; the artifact is not claimed."""
+    faults = [Fault(verb="open_writer", error=DENIED)]
+    end = scene(storage=FaultyStorage(DirectoryStorage(tmp_path / "s3"), faults), script=MODEL).go()
+
+    assert end.failure.reason == ("ClientError: Artifact upload failed:Error 7: AccessDenied (403): Access Denied")
+    assert end.s3_model_artifacts is None
+    assert end.program_end == ProgramEnd(exit_code=0)
+
+
+def test_a_failed_program_keeps_its_own_reason(scene, tmp_path):
+    """An upload that is refused after a failed program does not hide why the program failed."""
+    faults = [Fault(verb="open_writer", error=DENIED, times=5)]
+    script = Script(exit_code=1, files={"/opt/ml/model/m": "x"})
+    end = scene(storage=FaultyStorage(DirectoryStorage(tmp_path / "s3"), faults), script=script).go()
+
+    assert (end.failure, end.program_end.exit_code, end.s3_model_artifacts) == (None, 1, None)
+
+
+def test_a_stop_ends_the_program_and_keeps_its_model(scene):
+    """SIGTERM, and then everything as after any end."""
+    s = scene(script=Script(run_for=1000, files={"/opt/ml/model/m": "x"}))
+    agent = s.agent()
+    s.go(agent, until=lambda state: state.program_started)
+    s.wish(stop=STOP)
+    end = s.go(agent)
+
+    assert (end.stop_reason, end.program_end.exit_code, end.failure) == (STOP, 143, None)
+    assert end.staged_at <= end.stopping_at <= end.ended_at < end.stopping_at + 1000
+    assert members(s.buckets, "out/job/output/model.tar.gz") == {"m": b"x"}
+
+
+def test_a_program_that_ignores_the_stop_is_killed_after_the_grace(scene):
+    """120 seconds from the stop, though two instance programs die in between."""
+    s = scene(script=Script(run_for=10_000, ignores_sigterm=True))
+    agent = s.agent()
+    s.go(agent, until=lambda state: state.program_started)
+    s.wish(stop=STOP)
+    s.go(agent, until=lambda state: state.terminated)
+    for _ in range(2):
+        s.go(seconds=50)
+    end = s.go()
+
+    assert end.program_end.exit_code == 137
+    assert 120_000 <= end.ended_at - end.stopping_at < 121_000
+    progress = s.runtime.progress(s.files.program)
+    assert progress.signals == (15, 9)
+
+
+def test_a_stop_while_data_come_in_starts_no_program(scene, tmp_path):
+    """The download is left, nothing is uploaded, and the instance is finished within the second."""
+    faults = [Fault(verb="list_objects", error=Unreachable("away"), times=10**6)]
+    s = scene(storage=FaultyStorage(DirectoryStorage(tmp_path / "s3"), faults), script=MODEL)
+    agent = s.agent()
+    s.go(agent, seconds=5)
+    s.wish(stop=STOP)
+    asked_at = s.clock.now()
+    end = s.go(agent)
+
+    assert (end.stop_reason, end.program_end, end.failure) == (STOP, ProgramEnd(exit_code=None), None)
+    assert end.finished_at - asked_at < 1000
+    assert (s.starts(), keys(s), end.staged_at) == (0, [], None)
+
+
+def test_the_time_limit_holds_without_the_server(scene):
+    """MaxRuntimeInSeconds counts from ready_at."""
+    s = scene(script=Script(run_for=1000), max_runtime_s=60)
+    end = s.go()
+
+    assert (end.stop_reason, end.program_end.exit_code) == (StopReason.MAX_RUNTIME_EXCEEDED, 143)
+    assert 60_000 <= end.stopping_at - end.ready_at < 61_000
+
+
+def test_the_time_limit_holds_while_data_come_in(scene, tmp_path):
+    """A download that takes all the time of the job ends it."""
+    faults = [Fault(verb="list_objects", error=Unreachable("away"), times=10**6)]
+    s = scene(storage=FaultyStorage(DirectoryStorage(tmp_path / "s3"), faults), max_runtime_s=60)
+    end = s.go()
+
+    assert (end.stop_reason, end.program_end) == (StopReason.MAX_RUNTIME_EXCEEDED, ProgramEnd(exit_code=None))
+    assert 60_000 <= end.stopping_at - end.ready_at < 61_000
+
+
+def test_a_program_that_ended_before_its_limit_is_not_stopped_by_it(scene):
+    """Though nobody was there to see it end, and the limit has passed since."""
+    s = scene(script=Script(run_for=10), max_runtime_s=60)
+    s.go(until=lambda state: state.program_started)
+    s.clock.advance(1000)
+    end = s.go()
+
+    assert (end.stopping_at, end.program_end.exit_code) == (None, 0)
+
+
+def test_a_lost_program_is_reported_as_lost(scene):
+    """No exit code, no upload, and what it printed is kept."""
+    s = scene(script=Script(run_for=1, vanishes=True, lines=("last words",)))
+    end = s.go()
+
+    assert (end.lost, end.program_end, end.failure) == (True, ProgramEnd(exit_code=None), None)
+    assert end.phase is Phase.FINISHED
+    assert (keys(s), s.lines) == ([], ["last words"])
+
+
+def test_a_program_that_cannot_be_started_is_the_platforms_fault(scene):
+    """The runtime's text says why."""
+    end = scene(script=Script(cannot_start="no sandbox here")).go()
+
+    assert (end.failure.kind, end.failure.message) == (FailureKind.INTERNAL_SERVER_ERROR, "no sandbox here")
+    assert (end.phase, end.staged_at) == (Phase.FINISHED, None)
+
+
+def test_metrics_are_found_in_the_log_and_survive_a_restart(scene):
+    """The last value of each, in the order of the definitions."""
+    definitions = tuple(MetricDefinition(name=name, regex=f"{name}=([0-9.]+)") for name in ("loss", "never", "acc"))
+    script = Script(run_for=100, lines=("acc=0.5", "loss=2 acc=0.25", "loss=1.5"))
+    s = scene(script=script, metric_definitions=definitions)
+    s.go(until=lambda state: state.program_started)
+    s.go(seconds=10)
+    before = s.snapshot
+    end = s.go()
+
+    assert [(m.metric_name, m.value) for m in end.metrics] == [("loss", 1.5), ("acc", 0.25)]
+    assert end.metrics == before.metrics
+    assert len(s.lines) == 3
+
+
+def test_a_leader_waits_for_its_peers_and_merges_them(scene, tmp_path):
+    """It uploads when the controller says so; the later host wins where two wrote the same file."""
+    hosts = ("algo-1", "algo-2")
+    both = {"/opt/ml/model/same": "1", "/opt/ml/model/one": "1"}
+    leader = scene(hosts=hosts, script=Script(files=both))
+    agent = leader.agent()
+    leader.go(agent, seconds=30)
+    assert leader.snapshot.phase is Phase.ENDED
+    follower = scene(
+        hosts=hosts, host="algo-2", script=Script(files={"/opt/ml/model/same": "2", "/opt/ml/output/data/o": "2"})
+    )
+    assert follower.go().phase is Phase.FINISHED
+    assert follower.snapshot.s3_model_artifacts is None
+    assert keys(leader) == []
+    leader.wish(upload=True)
+    leader.go(agent)
+
+    assert members(leader.buckets, "out/job/output/model.tar.gz") == {"same": b"2", "one": b"1"}
+    assert members(leader.buckets, "out/job/output/output.tar.gz") == {"o": b"2"}
+
+
+def test_job_code_cannot_make_the_leader_read_elsewhere(scene, tmp_path):
+    """An output directory, or a failure file, that has become a link is not followed."""
+    secret = tmp_path / "secret"
+    (secret / "data").mkdir(parents=True)
+    (secret / "data" / "key").write_text("key")
+    (secret / "failure").write_text("key")
+    s = scene(script=Script(run_for=10, exit_code=1))
+    agent = s.agent()
+    s.go(agent, until=lambda state: state.program_started)
+    s.in_opt_ml("output").rename(tmp_path / "away")
+    s.in_opt_ml("output").symlink_to(secret)
+    s.in_opt_ml("model").rmdir()
+    s.in_opt_ml("model").symlink_to(secret)
+    end = s.go(agent)
+
+    assert (end.program_end.failure_text, keys(s)) == ("", [])
+
+
+def test_leaving_is_no_stop(scene):
+    """An instance program that is told to go leaves the training alone; the next one goes on."""
+    s = scene(script=Script(run_for=100, files={"/opt/ml/model/m": "x"}))
+    s.go(until=lambda state: state.program_started)
+    agent = s.agent()
+    s.waker.leave()
+    agent.run()
+
+    assert agent.state.exit_code is None
+    assert s.runtime.progress(s.files.program).signals == ()
+    assert s.go().program_end.exit_code == 0
+    assert s.starts() == 1
+
+
+def test_an_unexpected_error_ends_the_job(scene, monkeypatch):
+    """The program is killed, and the job fails as the platform's fault rather than hang."""
+    s = scene(script=Script(run_for=1000))
+    s.go(until=lambda state: state.program_started)
+    monkeypatch.setattr(RunTraining, "turn", lambda _self: 1 / 0)
+    agent = s.agent()
+    agent.run()
+    s.see()
+
+    assert s.snapshot.failure.kind is FailureKind.INTERNAL_SERVER_ERROR
+    assert s.snapshot.phase is Phase.FINISHED
+    assert s.runtime.progress(s.files.program).ended == 137
+
+
+def test_an_instance_program_that_dies_again_and_again_ends_the_job(scene):
+    """Five starts in vain are borne, the sixth is the last."""
+    s = scene(script=MODEL)
+    for _ in range(5):
+        s.agent().begin()
+    agent = s.agent()
+    agent.run()
+    s.see()
+
+    assert s.snapshot.failure.kind is FailureKind.INTERNAL_SERVER_ERROR
+    assert (s.snapshot.phase, s.starts()) == (Phase.FINISHED, 0)
+
+
+def test_a_finished_instance_only_says_so_again(scene):
+    """Started once more, the instance program changes nothing but the sequence number at most."""
+    s = scene(script=MODEL)
+    end = s.go()
+    s.files.snapshot.unlink()
+    agent = s.agent()
+    agent.run()
+    s.see()
+
+    assert (s.snapshot.finished_at, s.snapshot.s3_model_artifacts) == (end.finished_at, end.s3_model_artifacts)
+    assert s.starts() == 1
