@@ -9,6 +9,7 @@ import pytest
 
 from clary.aws import json_rpc, sigv2, sigv4
 from clary.aws.canonical import Request, headers_by_name
+from clary.aws.claim import service_of
 from clary.aws.errors import ValidationException
 from clary.aws.model import ServiceModel
 from clary.aws.query_xml import QUERY_XML
@@ -70,7 +71,7 @@ def test_the_recorded_signature_verifies(exchange):
     now = Instant(claim.signed_at * 1000)
     verified = sigv4.verify(request, credentials=KNOWN, now=now, signing_keys=keys)
     assert verified.credential is CREDENTIAL
-    assert sigv4.service_of(request.query, headers_by_name(request.headers)[b"authorization"]) == exchange["service"]
+    assert service_of(request.query, headers_by_name(request.headers)[b"authorization"]) == exchange["service"]
 
 
 @pytest.mark.parametrize("exchange", OPERATIONS)

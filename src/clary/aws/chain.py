@@ -11,6 +11,7 @@ from typing import Any
 from clary.aws import json_rpc, sigv4
 from clary.aws.body import Receive, read_body
 from clary.aws.canonical import Request
+from clary.aws.claim import read_claim
 from clary.aws.errors import AwsError
 from clary.aws.handlers import Handler, RequestContext, Service
 from clary.aws.model import Operation, ServiceModel
@@ -87,7 +88,7 @@ class Chain:
         request = exchange.request(body)
         verified = sigv4.verify(
             request,
-            claim=sigv4.read_claim(request, exchange.headers),
+            claim=read_claim(request, exchange.headers),
             credentials=self._credentials,
             now=self._clock.now(),
             signing_keys=self._signing_keys,
@@ -127,7 +128,7 @@ class Chain:
 
     def _find_service(self, exchange: Exchange) -> ServedService:
         if exchange.service_name is None:
-            sigv4.read_claim(exchange.request())  # raises what is wrong with it, mostly that it is missing
+            read_claim(exchange.request())  # raises what is wrong with it, mostly that it is missing
             raise Refused(Cause.MALFORMED, "The credential scope names no service.")
         service = self._services.get(exchange.service_name)
         if service is None:

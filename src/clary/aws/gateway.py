@@ -9,10 +9,11 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from clary.aws import sigv2, sigv4
+from clary.aws import sigv2
 from clary.aws.body import Disconnected, Receive
 from clary.aws.canonical import headers_by_name
 from clary.aws.chain import Chain, Exchange
+from clary.aws.claim import service_of
 from clary.aws.errors import AwsError
 from clary.aws.handlers import Service
 from clary.aws.query_xml import QUERY_XML
@@ -110,7 +111,7 @@ class Gateway:
 
 def _service_name(query: bytes, headers: dict[bytes, bytes]) -> str | None:
     authorization = headers.get(b"authorization")
-    found = sigv4.service_of(query, authorization)
+    found = service_of(query, authorization)
     if found is None and (sigv2.is_presigned(query) or (authorization or b"").startswith(b"AWS ")):
         return "s3"  # only S3 ever had Signature Version 2 in these forms
     return found

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from clary.aws import sigv4
 from clary.aws.canonical import Request, canonical_path, canonical_query
+from clary.aws.claim import service_of
 from clary.aws.refusals import CODES, Cause, Refused
 from clary.aws.sigv4 import Credential, SigningKeys
 from clary.base.clock import Instant, later
@@ -403,7 +404,7 @@ def test_every_cause_has_a_code_in_every_protocol():
 )
 def test_the_service_is_read_from_the_scope(query, authorization, service):
     """However broken the rest, the scope tells where a request belongs."""
-    assert sigv4.service_of(query, authorization) == service
+    assert service_of(query, authorization) == service
 
 
 def test_secrets_stay_out_of_representations():
