@@ -1,0 +1,320 @@
+"""The gate for S3: proves who the caller is, then lets the request through to the store under our own signature.
+
+The gateway hands over every request whose signature is for S3. The store knows none of Clary's callers, and they none of
+its keys; whoever is proved here may do everything there. Bodies pass as streams in both directions, in constant memory.
+
+The store goes on checking what it can: a payload hash given by the caller is signed again, so that an altered body is
+refused there; checksums, conditions and ranges are its business alone. The gate smooths where the store differs from
+S3: buckets made twice, aws-chunked uploads, the old presigned form, X-Amz-Expected-Bucket-Owner. SSE-KMS is refused.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+from xml.sax.saxutils import escape
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from clary.aws import sigv2, sigv4
+from clary.aws.aws_chunked import Seed
+from clary.aws.body import Disconnected, Receive
+from clary.aws.canonical import Request, headers_by_name, query_pairs
+from clary.aws.errors import AwsError
+from clary.aws.refusals import Cause, Refused
+from clary.aws.s3_body import UploadBody, upload_body
+from clary.aws.sigv4 import UNSIGNED_PAYLOAD, Credential, CredentialLookup, SigningKeys
+from clary.base.clock import Clock
+from clary.base.telemetry import get_logger
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[Any], Awaitable[None]]
+
+_HOP_BY_HOP = {
+    b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer", b"transfer-encoding",
+    b"upgrade",
+}  # fmt: skip
+# Headers of the caller's own proof and of his own connection; what of the body the store must know, `s3_body` says.
+_NOT_FORWARDED = _HOP_BY_HOP | {
+    b"accept-encoding", b"authorization", b"content-length", b"date", b"expect", b"forwarded", b"host",
+    b"x-amz-content-sha256", b"x-amz-date", b"x-amz-decoded-content-length", b"x-amz-expected-bucket-owner",
+    b"x-amz-security-token", b"x-amz-source-expected-bucket-owner", b"x-amz-trailer",
+}  # fmt: skip
+# The last two are the store's inner names for what it keeps beside an object.
+_NOT_FORWARDED_PREFIXES = (b"x-forwarded-", b"amz-sdk-", b"seaweed-", b"x-seaweedfs-")
+_NOT_RETURNED = _HOP_BY_HOP | {b"date", b"server"}
+_PROOF_PARAMETERS = {
+    b"X-Amz-Algorithm", b"X-Amz-Credential", b"X-Amz-Date", b"X-Amz-Expires", b"X-Amz-SignedHeaders", b"X-Amz-Signature",
+    b"X-Amz-Security-Token", b"X-Amz-Content-Sha256", b"AWSAccessKeyId", b"Signature", b"Expires",
+}  # fmt: skip
+_NAMES_ONE_BUCKET = b".localhost"
+_READ_BYTES = 256 * 1024
+
+_logger = get_logger("aws", part="s3_gate")
+
+
+class S3Gate:
+    """An ASGI application for S3 alone. `start` and `close` open and close its connections to the store.
+
+    `credential` is the store's, `callers` finds those of our callers, `region` is the store's region.
+    """
+
+    def __init__(
+        self, upstream_url: str, credential: Credential, *, callers: CredentialLookup, clock: Clock, region: str
+    ) -> None:
+        self._upstream_url = upstream_url.rstrip("/")
+        self._upstream_host = urlsplit(upstream_url).netloc.encode()
+        self._credential = credential
+        self._callers = callers
+        self._clock = clock
+        self._region = region
+        self._signing_keys = SigningKeys()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Open the session. To be called in the event loop that serves."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            # A long upload or a slow reader is no fault; only a store that does not take the connection or is silent is.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=300),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+            read_bufsize=_READ_BYTES,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close the session; requests under way end with an error."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Scopes other than HTTP end at once."""
+        if scope["type"] != "http":
+            return
+        answer = _Answer(scope, send)
+        try:
+            await self._pass(_Asked(scope), receive, answer)
+        except Refused as refused:
+            _logger.info("signature refused", request_id=answer.request_id, cause=refused.cause.name)
+            await answer.error(refused.as_error("s3"))
+        except AwsError as error:
+            await answer.error(error)
+        except Disconnected:
+            return
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            _logger.warning("store unreachable", request_id=answer.request_id, reason=repr(error))
+            # Clients try again on this code, and by then the store has been started anew.
+            await answer.error(
+                AwsError(
+                    code="ServiceUnavailable", message="The store is not available. Please try again.", http_status=503
+                )
+            )
+
+    async def _pass(self, asked: "_Asked", receive: Receive, answer: "_Answer") -> None:
+        caller, payload_hash, seed = self._prove(asked.request)
+        _check_owner(asked, caller)
+        _check_encryption(asked)
+        body = upload_body(receive, asked.headers, payload_hash=payload_hash, seed=seed)
+        try:
+            async with self._forward(asked, payload_hash, body) as response:
+                if await self._is_own_bucket(asked, response):
+                    await answer.empty([(b"location", asked.path)])
+                    return
+                await _relay(response, answer, receive, watch=body is None or body.ended)
+        except (aiohttp.ClientError, OSError):
+            if body is not None and body.fault is not None:
+                raise body.fault from None
+            raise
+
+    def _prove(self, request: Request) -> tuple[Credential, str, Seed | None]:
+        """Who asks, the proved hash or marker of the body, and what signed chunks are chained to. Raises `Refused`."""
+        now = self._clock.now()
+        if sigv2.is_presigned(request.query):
+            return sigv2.verify(request, credentials=self._callers, now=now), UNSIGNED_PAYLOAD, None
+        claim = sigv4.read_claim(request)
+        if claim.service != "s3":
+            raise Refused(Cause.WRONG_SCOPE, f"The service '{claim.service}' is wrong; expecting 's3'")
+        proved = sigv4.verify(request, credentials=self._callers, now=now, signing_keys=self._signing_keys, claim=claim)
+        seed = Seed(
+            signing_key=proved.signing_key, amz_date=claim.amz_date, scope=claim.scope, signature=claim.signature
+        )
+        return proved.credential, proved.payload_hash, None if claim.expires_seconds is not None else seed
+
+    def _forward(
+        self, asked: "_Asked", payload_hash: str, body: UploadBody | None
+    ) -> "contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]":
+        if self._session is None:
+            raise RuntimeError("the gate has not been started")
+        headers = [*asked.forwarded_headers(), (b"host", self._upstream_host)]
+        if body is not None:
+            payload_hash = body.payload_hash
+            headers += body.headers.items()
+        headers += sigv4.sign(
+            Request(method=asked.request.method, raw_path=asked.path, query=asked.query, headers=headers),
+            credential=self._credential,
+            region=self._region,
+            service="s3",
+            now=self._clock.now(),
+            signing_keys=self._signing_keys,
+            payload_hash=payload_hash,
+        )
+        target = self._upstream_url.encode() + asked.path + (b"?" + asked.query if asked.query else b"")
+        return self._session.request(
+            asked.request.method,
+            URL(target.decode("latin-1"), encoded=True),
+            headers=CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers),
+            data=body,
+            allow_redirects=False,
+        )
+
+    async def _is_own_bucket(self, asked: "_Asked", response: aiohttp.ClientResponse) -> bool:
+        """Whether the caller made a bucket that he has already: no error in us-east-1. Source: S3 API, CreateBucket."""
+        if self._region != "us-east-1" or response.status != 409 or not asked.creates_bucket():
+            return False
+        return b"<Code>BucketAlreadyOwnedByYou</Code>" in await response.read()
+
+
+class _Asked:
+    """A request, and the same as the store is to get it: `path` and `query` as they stood on the wire."""
+
+    def __init__(self, scope: Scope) -> None:
+        raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+        self.request = Request(
+            method=scope["method"], raw_path=raw_path, query=scope["query_string"], headers=scope["headers"]
+        )
+        self.headers = headers_by_name(scope["headers"])
+        self.path = self._bucket_of_host() + raw_path
+        # Signers may move headers into the query; there the store would not look for them.
+        moved = [(name.lower(), value) for name, value in query_pairs(self.request.query)]
+        self._moved = [
+            (name, value)
+            for name, value in moved
+            if name.startswith(b"x-amz-")
+            and name not in self.headers
+            and name not in {parameter.lower() for parameter in _PROOF_PARAMETERS}
+        ]
+        self.headers |= dict(self._moved)
+        dropped = _PROOF_PARAMETERS | {name for name, _ in self._moved}
+        self.query = b"&".join(
+            part
+            for part in self.request.query.split(b"&")
+            if part.partition(b"=")[0] not in dropped and part.partition(b"=")[0].lower() not in dropped
+        )
+
+    def forwarded_headers(self) -> list[tuple[bytes, bytes]]:
+        """The caller's headers that say something of the object or the wish."""
+        forwarded = []
+        for name, value in [*self.request.headers, *self._moved]:
+            key = name.lower()
+            kept = _own_codings(value) if key == b"content-encoding" else value
+            if kept and key not in _NOT_FORWARDED and not key.startswith(_NOT_FORWARDED_PREFIXES):
+                forwarded.append((key, kept))
+        return forwarded
+
+    def creates_bucket(self) -> bool:
+        """Whether this is CreateBucket."""
+        bucket, _, key = self.path[1:].partition(b"/")
+        names = {part.partition(b"=")[0] for part in self.query.split(b"&")}
+        return self.request.method == "PUT" and bucket != b"" and key == b"" and names <= {b"", b"x-id"}
+
+    def _bucket_of_host(self) -> bytes:
+        """The path's first part when the bucket stands in the name of the host (`bucket.localhost`), else nothing."""
+        host = self.headers.get(b"host", b"").rpartition(b":")
+        name = (host[0] or host[2]).lower()
+        return b"/" + name.removesuffix(_NAMES_ONE_BUCKET) if name.endswith(_NAMES_ONE_BUCKET) else b""
+
+
+class _Answer:
+    """What goes back to the caller; at most one answer is begun."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.request_id = secrets.token_hex(8).upper()
+        self._head = scope["method"] == "HEAD"
+        self._path: bytes = scope.get("raw_path") or scope["path"].encode()
+        self._send = send
+        self._begun = False
+
+    async def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send status and headers, with a request id if there is none among them."""
+        self._begun = True
+        if not any(name == b"x-amz-request-id" for name, _ in headers):
+            headers.append((b"x-amz-request-id", self.request_id.encode()))
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def piece(self, data: bytes, *, more: bool) -> None:
+        """Send a part of the body."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def empty(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Success without a body."""
+        await self.begin(200, [*headers, (b"content-length", b"0")])
+        await self.piece(b"", more=False)
+
+    async def error(self, error: AwsError) -> None:
+        """An error in S3's form. Once the answer is begun, it can only be left unfinished: the caller sees it broken off."""
+        if self._begun:
+            return
+        text = (
+            f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{escape(error.code)}</Code>'
+            f"<Message>{escape(error.message)}</Message><Resource>{escape(self._path.decode('latin-1'))}</Resource>"
+            f"<RequestId>{self.request_id}</RequestId></Error>"
+        )
+        body = b"" if self._head else text.encode()
+        headers = [(b"content-type", b"application/xml")]
+        if not self._head:
+            headers.append((b"content-length", str(len(body)).encode()))
+        await self.begin(error.http_status, headers)
+        await self.piece(body, more=False)
+
+
+def _own_codings(content_encoding: bytes) -> bytes:
+    """Those of the object; `aws-chunked` was one of the transfer, and S3 does not keep it."""
+    codings = [coding.strip() for coding in content_encoding.split(b",")]
+    return b",".join(coding for coding in codings if coding.lower() != b"aws-chunked")
+
+
+async def _relay(response: aiohttp.ClientResponse, answer: _Answer, receive: Receive, *, watch: bool) -> None:
+    """Pass the store's answer on. With `watch`, stop when the caller hangs up, as nobody tells us otherwise."""
+    headers = [(name.lower(), value) for name, value in response.raw_headers]
+    await answer.begin(response.status, [pair for pair in headers if pair[0] not in _NOT_RETURNED])
+    gone = asyncio.create_task(_until_gone(receive)) if watch else None
+    try:
+        async for piece in response.content.iter_any():
+            if gone is not None and gone.done():
+                raise Disconnected
+            await answer.piece(piece, more=True)
+        await answer.piece(b"", more=False)
+    finally:
+        if gone is not None:
+            gone.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await gone
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _check_owner(asked: _Asked, caller: Credential) -> None:
+    """All buckets belong to the one account. Source: S3 API, ExpectedBucketOwner."""
+    for name in (b"x-amz-expected-bucket-owner", b"x-amz-source-expected-bucket-owner"):
+        if asked.headers.get(name, caller.account_id.encode()) != caller.account_id.encode():
+            raise AwsError(code="AccessDenied", message="Access Denied", http_status=403)
+
+
+def _check_encryption(asked: _Asked) -> None:
+    """Without a KMS nothing can be sealed with its keys, and leaving the object open would not be what was asked."""
+    if asked.headers.get(b"x-amz-server-side-encryption", b"").startswith(b"aws:kms"):
+        raise AwsError(
+            code="NotImplemented",
+            message="Server-side encryption with KMS keys (aws:kms) is not supported yet. Use AES256, or none.",
+            http_status=501,
+        )
