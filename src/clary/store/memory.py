@@ -1,0 +1,95 @@
+"""Jobs in a dictionary: the store of tests that are about something else, and the model that others are measured by.
+
+Nothing lasts, everything is plain: what a list shows is the filter and the sort written down.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from clary.jobs.model import TrainingJob
+from clary.store.port import Cursor, ListQuery, NameTaken, NoSuchJob, Page, SortBy, StaleVersion, Summary
+
+_SORTED_BY: dict[SortBy, Callable[[TrainingJob], str | int]] = {
+    SortBy.NAME: lambda job: job.training_job_name,
+    SortBy.CREATION_TIME: lambda job: job.creation_time,
+    SortBy.STATUS: lambda job: job.training_job_status.value,
+}
+
+
+class MemoryStore:
+    """See `port.Store`. Its pages are always full."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, TrainingJob] = {}  # by the name in lower case
+
+    async def create(self, job: TrainingJob) -> None:
+        """See `port.Store`."""
+        taken = self._jobs.setdefault(job.training_job_name.lower(), job)
+        if taken is not job:
+            raise NameTaken(taken.training_job_arn)
+
+    async def get(self, training_job_name: str) -> TrainingJob:
+        """See `port.Store`."""
+        job = self._jobs.get(training_job_name.lower())
+        if job is None or job.training_job_name != training_job_name:
+            raise NoSuchJob(training_job_name)
+        return job
+
+    async def commit(self, job: TrainingJob) -> TrainingJob:
+        """See `port.Store`."""
+        kept = await self.get(job.training_job_name)
+        if kept.version != job.version:
+            raise StaleVersion(job.training_job_name)
+        written = msgspec.structs.replace(job, version=job.version + 1)
+        self._jobs[job.training_job_name.lower()] = written
+        return written
+
+    async def list(self, query: ListQuery, *, limit: int, after: Cursor | None = None) -> Page:
+        """See `port.Store`."""
+        value = _SORTED_BY[query.sort_by]
+
+        def key(job: TrainingJob) -> tuple[str | int, str]:
+            return value(job), job.training_job_name
+
+        found = sorted((job for job in self._jobs.values() if _fits(job, query)), key=key, reverse=query.descending)
+        if after is not None:
+            passed = (after.value, after.name)
+            found = [job for job in found if (key(job) < passed if query.descending else key(job) > passed)]
+        shown = found[:limit]
+        cursor = None
+        if len(found) > limit:
+            cursor = Cursor(value=value(shown[-1]), name=shown[-1].training_job_name)
+        return Page(summaries=tuple(_summary(job) for job in shown), cursor=cursor)
+
+    async def unreleased(self) -> tuple[str, ...]:
+        """See `port.Store`."""
+        waiting = [job for job in self._jobs.values() if not job.released]
+        waiting.sort(key=lambda job: (job.creation_time, job.training_job_name))
+        return tuple(job.training_job_name for job in waiting)
+
+    async def close(self) -> None:
+        """See `port.Store`; the jobs stay readable."""
+
+
+def _fits(job: TrainingJob, query: ListQuery) -> bool:
+    return (
+        (query.status_equals is None or job.training_job_status is query.status_equals)
+        and (query.name_contains is None or query.name_contains in job.training_job_name)
+        and (query.creation_time_after is None or job.creation_time > query.creation_time_after)
+        and (query.creation_time_before is None or job.creation_time < query.creation_time_before)
+        and (query.last_modified_time_after is None or job.last_modified_time > query.last_modified_time_after)
+        and (query.last_modified_time_before is None or job.last_modified_time < query.last_modified_time_before)
+    )
+
+
+def _summary(job: TrainingJob) -> Summary:
+    return Summary(
+        training_job_name=job.training_job_name,
+        training_job_arn=job.training_job_arn,
+        creation_time=job.creation_time,
+        last_modified_time=job.last_modified_time,
+        training_end_time=job.training_end_time,
+        training_job_status=job.training_job_status,
+        secondary_status=job.secondary_status.value,
+    )

@@ -1,0 +1,162 @@
+"""Jobs in one SQLite file: the store of a server that runs alone, with nothing to set up.
+
+Opened by `app`. Writes go to one thread, which commits all that wait together (`group_commit`). A look-up of one job takes
+microseconds and is answered on the event loop; lists have a thread of their own (`listing`). Each has its connection, and
+the write-ahead log lets all of them work at once.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from clary.jobs.model import TrainingJob
+from clary.store.connections import open_reader, open_writer, unavailable
+from clary.store.errors import DatabaseUnavailable
+from clary.store.group_commit import GroupCommit, Write
+from clary.store.listing import find_page
+from clary.store.port import Cursor, ListQuery, NameTaken, NoSuchJob, Page, StaleVersion
+
+_T = TypeVar("_T")
+
+_decoder = msgspec.json.Decoder(TrainingJob)
+_encoder = msgspec.json.Encoder()
+
+_INSERT = """
+    INSERT INTO training_job (last_modified_time, training_end_time, secondary_status, version, status, released,
+        training_job_name, training_job_arn, creation_time)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_INSERT_DOCUMENT = "INSERT INTO training_job_document (id, document) VALUES (?, ?)"
+_SAME_NAME = "SELECT training_job_arn FROM training_job WHERE training_job_name = ? COLLATE NOCASE"
+_PRESENT = "SELECT id, version, status, released FROM training_job WHERE training_job_name = ?"
+# Two, because SQLite rewrites each index that has a column which is set, changed or not.
+_UPDATE = """
+    UPDATE training_job SET last_modified_time = ?, training_end_time = ?, secondary_status = ?, version = ?
+    WHERE id = ?"""
+_UPDATE_AND_REFILE = """
+    UPDATE training_job SET last_modified_time = ?, training_end_time = ?, secondary_status = ?, version = ?,
+        status = ?, released = ?
+    WHERE id = ?"""
+_UPDATE_DOCUMENT = "UPDATE training_job_document SET document = ? WHERE id = ?"
+_GET = "SELECT document FROM training_job JOIN training_job_document USING (id) WHERE training_job_name = ?"
+_UNRELEASED = "SELECT training_job_name FROM training_job WHERE released = 0 ORDER BY creation_time, training_job_name"
+
+
+class SqliteStore:
+    """See `port.Store`. Use it on one event loop, and close it."""
+
+    def __init__(self, path: Path) -> None:
+        """Blocks while the file is opened; `open` does not. Raises `DatabaseUnavailable`."""
+        self._path = path
+        writer = open_writer(path)
+        self._lookups = open_reader(path)
+        self._lists = open_reader(path)
+        self._list_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clary-store-lists")
+        self._writes = GroupCommit(writer, refusals=(NameTaken, StaleVersion, NoSuchJob))
+        self._closed = False
+
+    @classmethod
+    async def open(cls, path: Path) -> "SqliteStore":
+        """The store in the file `path`, which is made (mode 0600) if it is missing; its directory must be there.
+
+        Raises `DatabaseUnavailable`, also for a file that a newer Clary wrote.
+        """
+        return await asyncio.to_thread(cls, path)
+
+    async def create(self, job: TrainingJob) -> None:
+        """See `port.Store`."""
+        columns = (*_changing(job), job.training_job_name, job.training_job_arn, job.creation_time)
+        document = _encoder.encode(job)
+
+        def write(connection: sqlite3.Connection) -> None:
+            try:
+                added = connection.execute(_INSERT, columns)
+            except sqlite3.IntegrityError:  # SQLite has undone the statement, so nothing is left of it
+                taken = connection.execute(_SAME_NAME, (job.training_job_name,)).fetchone()
+                if taken is None:
+                    raise
+                raise NameTaken(taken[0]) from None
+            connection.execute(_INSERT_DOCUMENT, (added.lastrowid, document))
+
+        await self._write(write)
+
+    async def get(self, training_job_name: str) -> TrainingJob:
+        """See `port.Store`."""
+        with unavailable(self._path):
+            # All rows, though there is one: a statement short of its end keeps its snapshot, and the log cannot shrink.
+            rows = self._lookups.execute(_GET, (training_job_name,)).fetchall()
+        if not rows:
+            raise NoSuchJob(training_job_name)
+        try:
+            return _decoder.decode(rows[0][0])
+        except msgspec.DecodeError as error:
+            raise DatabaseUnavailable(f"{self._path}: the job {training_job_name} is damaged: {error}") from error
+
+    async def commit(self, job: TrainingJob) -> TrainingJob:
+        """See `port.Store`."""
+        written = msgspec.structs.replace(job, version=job.version + 1)
+        columns = _changing(written)
+        document = _encoder.encode(written)
+
+        def write(connection: sqlite3.Connection) -> None:
+            present = connection.execute(_PRESENT, (job.training_job_name,)).fetchone()
+            if present is None:
+                raise NoSuchJob(job.training_job_name)
+            row, version, *filed_under = present
+            if version != job.version:
+                raise StaleVersion(job.training_job_name)
+            if filed_under == [*columns[4:]]:
+                connection.execute(_UPDATE, (*columns[:4], row))
+            else:
+                connection.execute(_UPDATE_AND_REFILE, (*columns, row))
+            connection.execute(_UPDATE_DOCUMENT, (document, row))
+
+        await self._write(write)
+        return written
+
+    async def list(self, query: ListQuery, *, limit: int, after: Cursor | None = None) -> Page:
+        """See `port.Store`."""
+        return await self._read_apart(lambda: find_page(self._lists, query, limit=limit, after=after))
+
+    async def unreleased(self) -> tuple[str, ...]:
+        """See `port.Store`."""
+        return await self._read_apart(lambda: tuple(row[0] for row in self._lists.execute(_UNRELEASED)))
+
+    async def close(self) -> None:
+        """See `port.Store`."""
+        if not self._closed:
+            self._closed = True
+            await asyncio.to_thread(self._writes.close)
+            await asyncio.to_thread(self._list_thread.shutdown)
+            self._lists.close()
+            self._lookups.close()
+
+    async def _write(self, write: Write) -> None:
+        self._check_open()
+        with unavailable(self._path):
+            await self._writes.submit(write)
+
+    async def _read_apart(self, read: Callable[[], _T]) -> _T:
+        self._check_open()
+        with unavailable(self._path):
+            return await asyncio.get_running_loop().run_in_executor(self._list_thread, read)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DatabaseUnavailable(f"{self._path}: the store is closed")
+
+
+def _changing(job: TrainingJob) -> tuple[str | int | None, ...]:
+    """The columns that a write may change: first those that always may, then the two that indexes file under."""
+    return (
+        job.last_modified_time,
+        job.training_end_time,
+        job.secondary_status.value,
+        job.version,
+        job.training_job_status.value,
+        int(job.released),
+    )
