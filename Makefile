@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contract bench lock clean
+.PHONY: help demo test lint types contract docs bench lock clean
 
 help: ## show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -26,14 +26,17 @@ test: $(VENV)/.installed ## run the whole test suite
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 lint: $(VENV)/.installed ## ruff: rules and format
-	$(BIN)/ruff check src tests bench
-	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench docs
+	$(BIN)/ruff format --check src tests bench docs
 
 types: $(VENV)/.installed ## mypy, strict
 	$(BIN)/mypy
 
 contract: $(VENV)/.installed ## the arrows between the rooms
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed ## write the pages that are drawn from the code
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.installed ## figures as ratios against a peer, in one run (installs the peers first)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench/requirements.lock

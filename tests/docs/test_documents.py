@@ -1,0 +1,59 @@
+"""The documentation against the code."""
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+PAGES = generator().PAGES
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_a_generated_page_is_what_the_code_says_now(name):
+    """If this fails: make docs."""
+    assert (ROOT / "docs" / name).read_text() == generator().GENERATED + PAGES[name]()
+
+
+def test_every_dependency_has_its_reason_and_no_reason_is_left_over():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {*project["dependencies"], *(d for extra in project["optional-dependencies"].values() for d in extra)}
+    explained = re.findall(r"^\| ([a-z0-9-]+) \|", (ROOT / "docs" / "dependencies.md").read_text(), re.MULTILINE)
+
+    assert sorted(name.partition("[")[0] for name in named) == sorted(set(explained) - {"package"})
+
+
+@pytest.mark.parametrize("page", [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+def test_every_link_and_every_path_leads_somewhere(page):
+    text = page.read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    paths = re.findall(r"`((?:tests|src|docs)/[\w./-]+)`", text)
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_crash_point_of_the_controller_is_tested():
+    text = (ROOT / "tests" / "faults" / "test_server_crashes.py").read_text()
+    declared = re.findall(r'"(controller\.\w+)"', (ROOT / "src" / "clary" / "controller" / "loop.py").read_text())
+
+    assert declared
+    assert [point for point in declared if point not in text] == []
+
+
+def test_the_example_of_the_readme_is_complete_and_says_five_lines():
+    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+
+    assert len(example.strip().splitlines()) == 5
+    compile(example, "README.md", "exec")
