@@ -35,7 +35,16 @@ from clary.runtimes.diagnosis import find_bwrap, sandbox_problem
 from clary.runtimes.port import CannotStart, Exited, Lost, ProgramSpec, Running, State
 from clary.runtimes.resolve import Found, find_program
 from clary.runtimes.sandbox import DEVICES, etc_files, options, view
-from clary.runtimes.supervision import boot_id, lives, read_status, send, start_time
+from clary.runtimes.supervision import (
+    Status,
+    all_called,
+    boot_id,
+    called,
+    lives,
+    read_status,
+    send,
+    start_time,
+)
 
 _GONE_WITHIN_S = 10.0
 _SET_UP_WITHIN_S = 30.0
@@ -46,10 +55,14 @@ _log = get_logger("runtimes")
 
 
 class _Marker(msgspec.Struct, frozen=True, kw_only=True):
-    """Written before the program is started: that it may run from now on, until the machine is started anew."""
+    """Written before the program is started: that it may run from now on, until the machine is started anew.
+
+    `name` is what bwrap and its child call themselves until the program takes the child's place.
+    """
 
     boot_id: str
     output: str
+    name: str
 
 
 class _Files:
@@ -94,10 +107,10 @@ class ProcessRuntime:
             if _was_started(files):
                 return
             os.ftruncate(status, 0)
-            marker = _Marker(boot_id=boot_id(), output=spec.output)
+            marker = _Marker(boot_id=boot_id(), output=spec.output, name=f"clary-sandbox:{directory}")
             write_atomically(files.marker, msgspec.json.encode(marker))
             faults.point("runtime.marked")
-            self._start(spec, files, status)
+            self._start(spec, files, status, marker.name)
         finally:
             os.close(status)
 
@@ -111,9 +124,8 @@ class ProcessRuntime:
         if liveness.held(files.status):
             return Running()
         status = read_status(files.status)
-        if status.exit_code is None and lives(status) and _booted_since(files):
-            _log.warning("supervisor is gone, killing its program", directory=str(directory))
-            send(status, signal.SIGKILL)
+        if status.exit_code is None and _end(files, status):
+            _log.warning("supervisor is gone, its program was killed", directory=str(directory))
             return Running()
         if liveness.held(files.relay):
             return Running()  # its last lines are on their way to the output
@@ -132,25 +144,22 @@ class ProcessRuntime:
         until = time.monotonic() + _GONE_WITHIN_S
         pause = 0.001
         while True:
-            status = read_status(files.status)
-            if _booted_since(files):
-                send(status, signal.SIGKILL)
+            left = _end(files, read_status(files.status))
             self._children.reap()
-            left = liveness.held(files.status) or liveness.held(files.relay)
-            if not left and not (_booted_since(files) and lives(status)):
+            if not left and not liveness.held(files.status) and not liveness.held(files.relay):
                 return
             if time.monotonic() > until:
                 raise TimeoutError(f"the program in {directory} does not end, not even by SIGKILL")
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
 
-    def _start(self, spec: ProgramSpec, files: _Files, status: int) -> None:
+    def _start(self, spec: ProgramSpec, files: _Files, status: int, name: str) -> None:
         """Start the program, with the status file locked."""
         if any("\0" in text for text in (*spec.argv, *spec.environment, *spec.environment.values())):
             raise CannotStart("the program's arguments or environment hold a NUL character")
         files.etc.mkdir(exist_ok=True)
-        for name, text in etc_files(spec).items():
-            (files.etc / name).write_text(text)
+        for file, text in etc_files(spec).items():
+            (files.etc / file).write_text(text)
         for mount in spec.mounts:
             if not Path(mount.source).exists():
                 raise CannotStart(f"{mount.source}, to be seen as {mount.target}, does not exist")
@@ -170,25 +179,29 @@ class ProcessRuntime:
             relay = liveness.take(files.relay)
             if relay is None:
                 raise CannotStart(f"another program still prints to {spec.output}")
-            self._spawn(["cat"], _cat(), streams=(lines_out, output, output), keep=[fds.add(relay)])
-            fds.close(lines_out, relay)
             info_out, info_in = fds.pipe()
+            # cat keeps the reading end of bwrap's news open: if we were killed, bwrap would die of SIGPIPE writing them,
+            # and its child would wait for it for ever.
+            self._spawn(["cat"], _cat(), streams=(lines_out, output, output), keep=[fds.add(relay), info_out])
+            fds.close(lines_out, relay)
             hold_out, hold_in = fds.pipe()
             opened = ["--json-status-fd", str(status), "--info-fd", str(info_in), "--block-fd", str(hold_out)]
             arguments = fds.add(_in_memory([*options(spec, entries, nodes), *opened]))
-            command = [f"clary-sandbox:{spec.directory}", "--args", str(arguments), *argv]
+            command = [name, "--args", str(arguments), *argv]
             keep = [status, arguments, info_in, hold_out]
             pid = self._spawn(command, str(self._bwrap), streams=(null, lines_in, lines_in), keep=keep)
             faults.point("runtime.spawned")
             fds.close(lines_in, info_in, hold_out, arguments)
-            _until_closed(info_out)
-            child = read_status(files.status).child_pid
+            child = _child(info_out)
             # The program is held before its first instruction: now is the time for what must be true all its life.
             with contextlib.suppress(ProcessLookupError):
                 if child is not None and (started := start_time(child)) is not None:
                     os.write(status, msgspec.json.encode({"start-time": started}) + b"\n")
                     resource.prlimit(child, resource.RLIMIT_CORE, (0, 0))
             if _let_go(hold_in):
+                # bwrap tells no exit code of a child that is killed before it has become the program.
+                while child is not None and called(child, name):
+                    time.sleep(0.0002)
                 faults.point("runtime.started")
                 return
         with contextlib.suppress(ChildProcessError):
@@ -251,6 +264,22 @@ def _booted_since(files: _Files) -> bool:
     return marker is not None and marker.boot_id == boot_id()
 
 
+def _end(files: _Files, status: Status) -> bool:
+    """Kill what is left of the program; whether anything was."""
+    marker = _marker(files)
+    if marker is None or marker.boot_id != boot_id():
+        return False
+    if status.child_pid is None:
+        # bwrap has not named its child yet, or was killed before it could: the child waits for it, then for ever.
+        found = all_called(marker.name)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(found)
+    send(status, signal.SIGKILL)
+    return lives(status)
+
+
 def _exec_failed(files: _Files) -> Exited | None:
     """The exit of a program that passed `find_program` and yet could not be executed; bwrap's last line tells."""
     marker = _marker(files)
@@ -304,10 +333,15 @@ def _cats() -> Iterator[str]:
     raise CannotStart("there is no /usr/bin/cat on this machine")
 
 
-def _until_closed(fd: int) -> None:
-    """Read until bwrap has closed its end: the program's process is there, or bwrap has failed."""
-    while os.read(fd, 4096):
-        pass
+def _child(info: int) -> int | None:
+    """The program's process id, once bwrap has made its process; None if bwrap has failed before.
+
+    Read from here, because bwrap writes it to its status file only afterwards.
+    """
+    told = b""
+    while block := os.read(info, 4096):
+        told += block
+    return msgspec.json.decode(told, type=dict[str, int])["child-pid"] if told else None
 
 
 def _let_go(hold: int) -> bool:

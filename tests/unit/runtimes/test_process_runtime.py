@@ -4,8 +4,10 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import msgspec
@@ -91,7 +93,7 @@ class TestCrashes:
         directory.mkdir()
         victim = os.posix_spawn("/bin/sleep", ["sleep", "1000"], {})
         try:
-            (directory / "started.json").write_text(f'{{"boot_id": "another", "output": "{spec.output}"}}')
+            (directory / "started.json").write_text(f'{{"boot_id": "another", "output": "{spec.output}", "name": "x"}}')
             namespace = Path(f"/proc/{victim}/ns/pid").readlink().name.strip("pid:[]")
             (directory / "status.jsonl").write_text(f'{{"child-pid": {victim}, "pid-namespace": {namespace}}}\n{{"exit')
             sandboxes.runtime.start(spec)
@@ -116,6 +118,20 @@ class TestCrashes:
         finally:
             os.kill(victim, signal.SIGKILL)
             os.waitpid(victim, 0)
+
+    def test_a_child_that_waits_for_its_supervisor_for_ever_is_ended(self, sandboxes):
+        """bwrap killed before it named its child leaves one that never becomes the program: its name tells it."""
+        directory = sandboxes.root / "program"
+        directory.mkdir()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        marker = f'{{"boot_id": "{boot}", "output": "{directory}.out", "name": "clary-sandbox:{directory}"}}'
+        (directory / "started.json").write_text(marker)
+        with subprocess.Popen([f"clary-sandbox:{directory}", "1000"], executable="/bin/sleep") as stuck:
+            reaper = threading.Thread(target=stuck.wait)
+            reaper.start()
+            sandboxes.runtime.kill(directory)
+            reaper.join()
+        assert stuck.returncode == -signal.SIGKILL
 
     def test_no_zombie_is_left(self, sandboxes):
         """What was started here and has ended is reaped once its state was asked for."""
