@@ -98,10 +98,9 @@ class Lifecycle:
 
     def begin(self) -> None:
         """Note that another instance program is at work. Raises RuntimeError if too many have died here in vain."""
-        if self.state.finished_at is None:
-            self._journal.note(AgentStarted(at=self._clock.now()))
+        self._journal.note(AgentStarted(at=self._clock.now()))
         self._log.info("instance program started", starts=self.state.starts, phase=self.state.phase)
-        if is_hopeless(self.state):
+        if self.state.finished_at is None and is_hopeless(self.state):
             raise RuntimeError(f"the instance program died {self.state.barren_starts - 1} times in a row")
 
     def turn(self) -> float | None:
