@@ -1,0 +1,22 @@
+"""All benches, one after the other: `make bench`. Each can be run alone; its docstring says what it measures."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def main():
+    benches = sorted(path for path in HERE.glob("*.py") if path.name != "run.py")
+    failed = []
+    for path in benches:
+        print(f"\n== {path.name}", flush=True)
+        if subprocess.run([sys.executable, path], check=False).returncode != 0:
+            failed.append(path.name)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
