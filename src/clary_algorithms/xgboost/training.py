@@ -9,9 +9,9 @@ import socket
 from clary_algorithms.container import AlgorithmError, Container, CustomerError, Termination, log
 from clary_algorithms.xgboost import channels, cluster, hyperparameters, matrices
 from clary_algorithms.xgboost.boosting import boost
-from clary_algorithms.xgboost.cluster import Resolve
 from clary_algorithms.xgboost.hyperparameters import Settings
 from clary_algorithms.xgboost.library import xgboost
+from clary_algorithms.xgboost.meeting import Resolve, arrive
 from clary_algorithms.xgboost.model_files import save_model
 
 #: Parts of the library's messages that blame the data or the parameters.
@@ -41,7 +41,7 @@ def train(container: Container, termination: Termination, *, resolve: Resolve = 
     for name in settings.without_effect:
         log(f"Hyperparameter {name} has no effect in XGBoost {xgboost.__version__}", "WARNING")
     hosts, current_host = container.hosts, container.current_host
-    listener = cluster.listen(hosts, current_host, resolve) if len(hosts) > 1 else None
+    meeting = arrive(hosts, current_host, resolve) if len(hosts) > 1 else None
     train_matrix = _load(train_source, settings)
     validation_matrix = _load(validation_source, settings) if validation_source else None
     lacking = [
@@ -49,7 +49,7 @@ def train(container: Container, termination: Termination, *, resolve: Resolve = 
         for source, matrix in ((train_source, train_matrix), (validation_source, validation_matrix))
         if source is not None and matrix is None
     ]
-    if len(hosts) == 1:
+    if meeting is None:
         if lacking:
             raise CustomerError(f"No data in {_noun(lacking[0])} channel path {lacking[0].directory}")
         log("Single node training.")
@@ -61,7 +61,7 @@ def train(container: Container, termination: Termination, *, resolve: Resolve = 
             "Please divide the data across instances properly.",
             "WARNING",
         )
-    with cluster.join(hosts, current_host, has_data=not lacking, listener=listener, resolve=resolve) as membership:
+    with cluster.join(meeting, current_host, has_data=not lacking) as membership:
         cluster.announce(membership, current_host)
         if current_host in membership.members:
             leads = current_host == membership.members[0]

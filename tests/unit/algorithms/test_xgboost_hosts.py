@@ -138,6 +138,28 @@ def test_a_lost_host_fails_the_others(opt_ml_of, addresses, cancer, victim):
     assert opt_ml_of(f"algo-{2 - victim}").failure.startswith("Lost the connection to another host")
 
 
+def test_a_lost_host_fails_one_that_only_coordinates(opt_ml_of, addresses, cancer):
+    """A first host without data waits for the others no longer than they live."""
+    x, _, y, _ = cancer
+    processes = start(opt_ml_of, addresses, [([], []), (x[::2], y[::2]), (x[1::2], y[1::2])], ENDLESS)
+    wait_for_line(processes[1], "[3]\t")
+    processes[2].kill()
+    for process in processes[:2]:
+        process.communicate(timeout=60)
+        assert process.returncode == 1
+    assert opt_ml_of("algo-1").failure.startswith("Lost the connection to another host")
+
+
+def test_unreadable_data_on_one_host(opt_ml_of, addresses, cancer):
+    """A host that fails before training begins does not keep the first one waiting."""
+    x, _, y, _ = cancer
+    opt_ml_of("algo-2").data("train", ".hidden", "x")
+    processes = start(opt_ml_of, addresses, [(x[::2], y[::2]), (x[1::2], y[1::2])])
+    for process in processes:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in processes] == [1, 2]
+
+
 @pytest.mark.parametrize("culprit", [0, 1])
 def test_a_mistake_in_one_hosts_data(opt_ml_of, addresses, cancer, culprit):
     """A label that only one host has ends both: that one with the caller's mistake, the other without success."""
