@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import uvicorn
 
 from clary.aws.gateway import Gateway
@@ -88,8 +89,8 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         images = ImageCatalogue(load_images(settings.images), python_paths=_python_paths)
         await asyncio.to_thread(images.environment_paths, Path(sys.prefix))
         runtime = ProcessRuntime()
-        problem = await asyncio.to_thread(runtime.problem)
-        compute = LocalCompute(home.root, logs=home.logs, kill_program=runtime.kill)
+        compute = LocalCompute(home.root, logs=home.logs, kill_program=runtime.kill, runtime_problem=runtime.problem)
+        await asyncio.to_thread(compute.capabilities)  # looks for a problem now rather than at the first request
         stack.push_async_callback(compute.close)
         sts = StsClient(s3.endpoint_url, credential=s3.credentials, role_arn=s3.role_arn, region=s3.region, clock=clock)
         actor = Actor(
@@ -118,7 +119,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             checks=DataChecks(_storage(s3), clock=clock, region=settings.region),
             tokens=PageTokens(home.token_key()),
             clock=clock,
-            capabilities=lambda: Capabilities(problem=problem, instance_count_max=settings.instances),
+            capabilities=lambda: _capabilities(compute, settings),
             wake=controller.wake,
         )
         gateway = Gateway(
@@ -162,6 +163,10 @@ class _Grants:
             for covered, session in sessions
             for grant in covered
         )
+
+
+def _capabilities(compute: LocalCompute, settings: Settings) -> Capabilities:
+    return msgspec.structs.replace(compute.capabilities(), instance_count_max=settings.instances)
 
 
 def _python_paths(prefix: Path) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -30,7 +31,7 @@ ROUNDS = 60
 PASS_AUC = 0.97
 """A practitioner expects about 0.99 on this data set; less than this is no success."""
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def main() -> int:
@@ -39,7 +40,7 @@ def main() -> int:
     try:
         with _server(work / "home") as environment:
             os.environ.update(environment)
-            return _train(work)
+            return _train()
     except KeyboardInterrupt:
         console.print("\nstopped")
         return 130
@@ -82,7 +83,7 @@ def _exports(shell: str) -> dict[str, str]:
     return {name: shlex.split(value)[0] for name, _, value in (line.partition("=") for line in lines)}
 
 
-def _train(work: Path) -> int:
+def _train() -> int:
     import boto3  # noqa: PLC0415  the environment is set just before: boto3 reads it when it is imported
 
     s3, sagemaker, logs = boto3.client("s3"), boto3.client("sagemaker"), boto3.client("logs")
@@ -99,7 +100,7 @@ def _train(work: Path) -> int:
         )
         return 1
     artifact = description["ModelArtifacts"]["S3ModelArtifacts"]
-    auc, accuracy = _score(s3, artifact, held_out, work)
+    auc, accuracy = _score(s3, artifact, held_out)
     console.print(f"\nmodel:               [bold]{artifact}[/]")
     console.print(f"held-out rows:       {len(held_out[1])}, never seen in training")
     console.print(f"held-out AUC:        [bold green]{auc:.4f}[/]   accuracy: [bold green]{accuracy:.4f}[/]")
@@ -176,7 +177,7 @@ def _watch(sagemaker: Any, logs: Any, name: str, created: float) -> tuple[float,
                     first_line = time.monotonic() - created
                 round_number = _round(message)
                 if round_number is None or round_number % 10 == 0 or round_number == ROUNDS - 1:
-                    progress.console.print(f"[dim]{name}/algo-1 |[/] {message.replace('#011', '  ')}", markup=True)
+                    progress.console.print(f"[dim]algo-1 |[/] {escape(message.replace('#011', '  '))}", soft_wrap=True)
                 if round_number is not None:
                     progress.update(bar, completed=round_number + 1)
             progress.update(bar, description=description["SecondaryStatus"])
@@ -235,7 +236,7 @@ def _show(description: dict[str, Any]) -> None:
     console.print(f"\nfinal status:        [bold green]{description['TrainingJobStatus']}[/]")
 
 
-def _score(s3: Any, artifact: str, held_out: tuple[Any, Any], work: Path) -> tuple[float, float]:
+def _score(s3: Any, artifact: str, held_out: tuple[Any, Any]) -> tuple[float, float]:
     """Download the model, load it and score it: area under the ROC curve, and accuracy at 0.5."""
     import xgboost  # noqa: PLC0415
     from sklearn.metrics import accuracy_score, roc_auc_score  # noqa: PLC0415
@@ -243,9 +244,10 @@ def _score(s3: Any, artifact: str, held_out: tuple[Any, Any], work: Path) -> tup
     bucket, _, key = artifact.removeprefix("s3://").partition("/")
     body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     with tarfile.open(fileobj=BytesIO(body), mode="r:gz") as archive:
-        archive.extract("xgboost-model", work, filter="data")
-    booster = xgboost.Booster()
-    booster.load_model(work / "xgboost-model")
+        model = archive.extractfile("xgboost-model")
+        assert model is not None  # noqa: S101  it is a file
+        booster = xgboost.Booster()
+        booster.load_model(bytearray(model.read()))
     features, labels = held_out
     scores = booster.predict(xgboost.DMatrix(features))
     return float(roc_auc_score(labels, scores)), float(accuracy_score(labels, scores > 0.5))
