@@ -24,7 +24,8 @@ from clary.jobs.model import MetricData
 from clary.logs.events import LineSplitter
 from clary.logs.port import LogStoreError, LogWriter
 
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 17  # the splitter is at its best below its longest line
+_BATCH_BYTES = 1 << 20
 _TURN_S = 0.2
 _SYNC_EVERY_S = 5.0
 _HOLE_EVERY_BYTES = 4 << 20
@@ -115,16 +116,28 @@ class Shipper:
         until = time.monotonic() + _TURN_S
         while time.monotonic() < until:
             self._store(writer)
-            block = os.pread(self._source, _BLOCK_BYTES, self._read_at)
-            if not block:
-                self._look_after(writer)
-                return True
-            self._read_at += len(block)
-            self.moved_bytes += len(block)
-            self._wait_for(self._splitter.feed(block))
+            all_read = self._read_batch()
             self._store(writer)
             self._look_after(writer)
+            if all_read:
+                return True
         return False
+
+    def _read_batch(self) -> bool:
+        """Read what makes one batch; whether that was all there is."""
+        messages: list[bytes] = []
+        all_read = False
+        until = self._read_at + _BATCH_BYTES
+        try:
+            while self._read_at < until and not all_read:
+                block = os.pread(self._source, _BLOCK_BYTES, self._read_at)
+                all_read = not block
+                self._read_at += len(block)
+                self.moved_bytes += len(block)
+                messages += self._splitter.feed(block)
+        finally:  # an error of the disk must not lose what came before it
+            self._wait_for(messages)
+        return all_read
 
     def _finish(self) -> bool:
         if not self._ship_some():
