@@ -7,6 +7,7 @@ instance is finished, or this program was told to leave; 75 another one is at wo
 It imports little: a job's first line is waiting for it.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -80,6 +81,8 @@ def main(
                 Lifecycle(around).run()
             except Exception:  # noqa: BLE001 - nobody else would ever tell the controller
                 _log.error("instance program cannot work")
+                with contextlib.suppress(Exception):
+                    runtime().kill(files.program)
                 _last_words(files, clock)
                 return 1
     except AlreadyLocked:

@@ -4,6 +4,7 @@ Used by the steps that move data, from their background threads. The file is rep
 read again whenever it is another one, so that a transfer of many hours goes on with new keys.
 """
 
+import contextlib
 import threading
 from pathlib import Path
 
@@ -30,9 +31,11 @@ class Grants:
         with self._lock:
             data = self._file.changed()
             if data is not None:
-                if self._grants:
-                    self._renewed_at = self._clock.now()
-                self._grants = msgspec.json.decode(data, type=list[StorageGrant])
+                with contextlib.suppress(msgspec.DecodeError):  # then the last ones stand, as long as they hold
+                    grants = msgspec.json.decode(data, type=list[StorageGrant])
+                    if self._grants:
+                        self._renewed_at = self._clock.now()
+                    self._grants = grants
             fitting = [
                 grant
                 for grant in self._grants

@@ -154,11 +154,13 @@ class RunTraining:
             self._runtime.signal(self._files.program, signal.SIGTERM)
             faults.point("instance.stopping")
             self._journal.note(Terminated(at=now))
+            self._moved_at = now  # it may end at any moment now: look closely
         elif kill_due(self._journal.state, now=now, grace_s=self._grace_s):
             if not self._journal.state.killing:
                 self._journal.note(Killing(at=now))
             try:
                 self._runtime.kill(self._files.program)
+                self._moved_at = now
             except TimeoutError:
                 self._log.error("program does not end")  # tried again at the next turn
 

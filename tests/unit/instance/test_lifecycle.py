@@ -5,6 +5,7 @@ from io import BytesIO
 
 import pytest
 
+from clary.instance.journal import Journal
 from clary.instance.run_training import RunTraining
 from clary.jobs.failure import FailureKind
 from clary.jobs.model import DataSource, MetricDefinition, S3DataSource
@@ -382,3 +383,24 @@ def test_a_finished_instance_only_says_so_again(scene):
 
     assert (s.snapshot.finished_at, s.snapshot.s3_model_artifacts) == (end.finished_at, end.s3_model_artifacts)
     assert s.starts() == 1
+
+
+def test_a_disk_that_the_program_has_filled_is_waited_for(scene, monkeypatch):
+    """Nothing can be noted or told for a while; then the job goes on to its proper end."""
+    s = scene(script=Script(run_for=10, files={"/opt/ml/model/m": "x"}))
+    agent = s.agent()
+    s.go(agent, until=lambda state: state.program_started)
+    refusals = [OSError(28, "No space left on device")] * 5
+    note = Journal.note
+
+    def refusing(journal, entry):
+        if refusals:
+            raise refusals.pop()
+        note(journal, entry)
+
+    monkeypatch.setattr(agent, "begin", lambda: None)
+    monkeypatch.setattr(Journal, "note", refusing)
+    end = s.go(agent)
+
+    assert (refusals, end.failure, end.program_end.exit_code, s.starts()) == ([], None, 0, 1)
+    assert keys(s) == ["out/job/output/model.tar.gz"]
