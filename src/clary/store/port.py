@@ -1,8 +1,8 @@
 """Where jobs are kept: the port that `service` and `controller` speak, whatever the database.
 
 A store never changes a job by itself: it takes jobs that `clary.jobs.transitions` made, and writes one only if nobody
-else wrote it in between. When `create` or `commit` returns, the write is durable. Adapters: `sqlite`, `memory` (for
-tests), `faulty` (fails on purpose).
+else wrote it in between. When `create` or `commit` returns, the write is durable. Any method may raise
+`errors.DatabaseUnavailable`. Adapters: `sqlite`, `memory` (for tests), `faulty` (fails on purpose).
 """
 
 from enum import StrEnum
@@ -40,7 +40,10 @@ class SortBy(StrEnum):
 
 
 class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs, in which order. Time bounds are exclusive (inferred); `name_contains` minds letter case (inferred)."""
+    """Which jobs, in which order. Time bounds are exclusive (inferred); `name_contains` minds letter case (inferred).
+
+    Names and statuses are sorted as ASCII is: capitals before small letters (inferred).
+    """
 
     sort_by: SortBy = SortBy.CREATION_TIME
     descending: bool = True
@@ -72,7 +75,11 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """Some jobs, and where to go on; `cursor` is None on the last page."""
+    """Some jobs, and where to go on; `cursor` is None on the last page.
+
+    A page with a cursor may be shorter than asked for, even empty, where a store would have to search long: go on.
+    Source: SageMaker's "filter after page" (API reference, ListTrainingJobs), which clients must page through as well.
+    """
 
     summaries: tuple[Summary, ...]
     cursor: Cursor | None
@@ -82,7 +89,7 @@ class Store(Protocol):
     """Keeps training jobs. Safe to use from one event loop."""
 
     async def create(self, job: TrainingJob) -> None:
-        """Keep a new job. Raises `NameTaken`; then nothing was written."""
+        """Keep a new job, at the version that it has. Raises `NameTaken`; then nothing was written."""
         ...
 
     async def get(self, training_job_name: str) -> TrainingJob:
@@ -97,7 +104,11 @@ class Store(Protocol):
         ...
 
     async def list(self, query: ListQuery, *, limit: int, after: Cursor | None = None) -> Page:
-        """At most `limit` jobs of the query, those after the cursor. Jobs created meanwhile never repeat or hide one."""
+        """At most `limit` jobs of the query, those after the cursor, which must come from the same query.
+
+        Jobs created between two pages never repeat or hide another. A job whose status or time changes meanwhile may move
+        across the cursor, if that is what the list is sorted or filtered by.
+        """
         ...
 
     async def unreleased(self) -> tuple[str, ...]:

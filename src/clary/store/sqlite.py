@@ -130,10 +130,11 @@ class SqliteStore:
         """See `port.Store`."""
         if not self._closed:
             self._closed = True
-            await asyncio.to_thread(self._writes.close)
             await asyncio.to_thread(self._list_thread.shutdown)
             self._lists.close()
             self._lookups.close()
+            # Last, since the last connection empties the log into the file, which must not happen on the event loop.
+            await asyncio.to_thread(self._writes.close)
 
     async def _write(self, write: Write) -> None:
         self._check_open()
