@@ -47,7 +47,7 @@ class Programs:
         return (self.root / "opt_ml" / "starts").read_text().count("x")
 
 
-@pytest.fixture(params=["process", "scripted"])
+@pytest.fixture(params=[pytest.param("process", marks=pytest.mark.sandbox), "scripted"])
 def make(request):
     """Makes a runtime; a second one knows nothing of the first but what lies on disk."""
     return ProcessRuntime if request.param == "process" else ScriptedRuntime

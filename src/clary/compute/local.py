@@ -7,7 +7,10 @@ died a moment ago: a second server on the same home finds every instance.
 
 import asyncio
 import contextlib
+import errno
+import glob
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -146,12 +149,18 @@ class LocalCompute:
         """Make the directory whole, or leave the one that is there; whether it was made. Raises OSError."""
         if files.task.exists():
             return False
-        new = InstanceFiles(self._new / files.root.name)
-        new.root.mkdir(mode=0o700, exist_ok=True)
+        self._new.mkdir(mode=0o700, exist_ok=True)
+        new = InstanceFiles(Path(tempfile.mkdtemp(dir=self._new, prefix=f"{files.root.name}~")))
         write_atomically(new.grants, msgspec.json.encode(grants))
         write_atomically(new.wishes, msgspec.json.encode(Wishes()))
         write_atomically(new.task, msgspec.json.encode(task))
-        new.root.rename(files.root)
+        try:
+            new.root.rename(files.root)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            move_to_trash(new.root, self._trash)  # another launch was faster
+            return False
         sync_directory(self._instances)
         return True
 
@@ -178,13 +187,14 @@ class LocalCompute:
         agents.end(files, within_s=_GONE_WITHIN_S)
         self._kill_program(files.program)
         move_to_trash(files.root, self._trash)
-        move_to_trash(self._new / files.root.name, self._trash)
+        for half_made in self._new.glob(f"{glob.escape(files.root.name)}~*"):
+            move_to_trash(half_made, self._trash)
         empty_trash(self._trash)
 
     def _names(self) -> tuple[str, ...]:
         empty_trash(self._trash)
         whole = {path.name for path in self._instances.iterdir() if not path.name.startswith(".")}
-        return tuple(sorted(whole | {path.name for path in self._new.iterdir()}))
+        return tuple(sorted(whole | {path.name.partition("~")[0] for path in self._new.iterdir()}))
 
 
 def _tell(files: InstanceFiles, wishes: Wishes) -> None:
