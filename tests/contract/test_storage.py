@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
@@ -388,6 +389,66 @@ class TestS3Alone:
         storage = S3Storage(address, lambda: next(answers, current.credentials))
         assert storage.bucket_exists(weed_bucket)
 
+    @pytest.mark.parametrize(
+        ("status", "code", "kind", "attempts"),
+        [
+            (503, "SlowDown", Unreachable, 3),
+            (429, "TooManyRequests", Unreachable, 3),
+            (500, "InternalError", StorageError, 3),
+            (403, "AccessDenied", AccessDenied, 1),
+            (400, "ExpiredToken", AccessDenied, 1),
+            (400, "InvalidArgument", StorageError, 1),
+        ],
+    )
+    def test_what_is_repeated_and_what_it_means(self, status, code, kind, attempts):
+        """Answers that may pass are asked for again until the bound, others are final at once; each has its error."""
+        body = f"<Error><Code>{code}</Code><Message>text &lt;here&gt;</Message></Error>".encode()
+        with scripted([(status, body)]) as (endpoint_url, requests):
+            storage = anonymous(endpoint_url, retry_total_s=2)
+            with pytest.raises(StorageError) as caught:
+                list(storage.list_objects("b", "p"))
+        assert type(caught.value) is kind
+        assert (caught.value.code, caught.value.status) == (code, status)
+        assert str(caught.value).startswith(f"{code} ({status}): text <here>")
+        assert len(requests) >= attempts if attempts > 1 else len(requests) == 1
+
+    def test_a_trouble_that_passes_is_not_seen(self):
+        """A few server errors and a closed connection in a row only cost time."""
+        page = b"<ListBucketResult><Contents><Key>p%2Fk</Key><Size>3</Size><ETag>&quot;e&quot;</ETag></Contents>"
+        with scripted([(500, b""), (0, b""), (503, b""), (200, page)]) as (endpoint_url, requests):
+            (info,) = anonymous(endpoint_url).list_objects("b", "p")
+        assert (info.key, info.size_bytes, info.etag) == ("p/k", 3, '"e"')
+        assert len(requests) == 4
+
+    def test_a_completion_that_fails_after_its_200_is_a_failure(self):
+        """S3 may answer 200 to a completion and an error in its body: the object is not there, so neither is success."""
+        upload = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+        error = b"<Error><Code>InternalError</Code><Message>late</Message></Error>"
+        script = [(200, b""), (200, upload), (200, b""), (200, error), (204, b"")]
+        with scripted(script) as (endpoint_url, requests), pytest.raises(Unreachable, match="late"):
+            with anonymous(endpoint_url).open_writer("b", "k") as writer:
+                writer.write(bytes(PART_BYTES))
+        assert [line.split("?")[0] for line, _ in requests] == [
+            "HEAD /b",
+            "POST /b/k",
+            "PUT /b/k",
+            "POST /b/k",
+            "DELETE /b/k",
+        ]
+
+    def test_the_key_for_encryption_is_sent(self):
+        """A KMS key id becomes the headers of SSE-KMS, on a single put and on the start of a multipart upload."""
+        upload = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+        with scripted([(200, b""), (200, b""), (200, upload), (200, b"")]) as (endpoint_url, requests):
+            storage = anonymous(endpoint_url)
+            storage.put("b", "small", b"x", kms_key_id="alias/mine")
+            with storage.open_writer("b", "large", kms_key_id="alias/mine") as writer:
+                writer.write(bytes(PART_BYTES))
+        sent = [headers.get("x-amz-server-side-encryption-aws-kms-key-id") for _, headers in requests]
+        assert sent == [None, "alias/mine", "alias/mine", None, None]
+        assert requests[1][1]["x-amz-server-side-encryption"] == "aws:kms"
+        assert "x-amz-server-side-encryption-aws-kms-key-id" in requests[1][1]["authorization"]
+
     def test_ten_thousand_parts_reach_two_tebibytes(self):
         """Part sizes stay at 8 MiB for the first ten GB and grow far enough for any artifact."""
         assert part_bytes(1) == part_bytes(1250) == PART_BYTES
@@ -399,6 +460,49 @@ class TestS3Alone:
         shown = repr(Credentials(access_key_id="AKIA", secret_access_key="hidden", session_token="hidden"))
         assert "hidden" not in shown
         assert "AKIA" in shown
+
+
+def anonymous(endpoint_url, **options):
+    credentials = Credentials(access_key_id="AK", secret_access_key="SK")
+    return S3Storage(S3Address(endpoint_url=endpoint_url, region="us-east-1"), lambda: credentials, **options)
+
+
+@contextlib.contextmanager
+def scripted(answers):
+    """A server that gives these (status, body) in order, then the last one for ever; status 0 closes the connection."""
+    requests = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self):
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            requests.append((f"{self.command} {self.path}", self.headers))
+            status, body = answers[min(len(requests), len(answers)) - 1]
+            if status == 0:
+                self.close_connection = True
+                return
+            self.send_response(status)
+            self.send_header("etag", '"e"')
+            self.send_header("content-length", str(0 if status == 204 else len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer
+
+        def log_message(self, *_args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", requests
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class Forwarder:

@@ -9,7 +9,7 @@ threads at once. Planning (what to move, and to where) is `selection`; moving ma
     ├── NoSuchKey
     ├── AccessDenied     refused: no permission, unknown or expired credentials
     ├── Changed          the object is no longer the one whose ETag was asked for
-    ├── Unreachable      no answer, or only server errors, until the retry bound
+    ├── Unreachable      no answer, or none but "later", until the retry bound
     └── UnfaithfulKey    this store would keep the object under another key than the one asked for
 """
 
@@ -50,7 +50,7 @@ class Changed(StorageError):
 
 
 class Unreachable(StorageError):
-    """The store gave no answer, or none but server errors, until the retries were used up."""
+    """The store gave no answer, or only put us off, until the retries were used up: it may come back."""
 
 
 class UnfaithfulKey(StorageError):

@@ -121,8 +121,8 @@ class S3Writer:
             if error.code != "NoSuchUpload" or not self._is_there(len(etags)):
                 raise
             return
-        if b"<Error>" in answer.body:  # S3 may find out after it has begun a 200
-            raise error_of(Answer(500, answer.headers, answer.body), f"POST s3://{self._bucket}/{self._key}")
+        if b"<Error>" in answer.body:  # S3 may find out after it has begun a 200, and says to try again then
+            raise error_of(Answer(503, answer.headers, answer.body), f"POST s3://{self._bucket}/{self._key}")
 
     def _is_there(self, parts: int) -> bool:
         """Whether the object is ours although its upload is unknown: the answer to a first try may have been lost."""

@@ -74,7 +74,8 @@ class S3Wire:
     """Sends signed requests to one address; thread-safe.
 
     A request is repeated after a lost connection, a 5xx or a throttle, with growing pauses, until `retry_total_s`
-    seconds after its first attempt; then `Unreachable`. All our requests may be repeated safely: S3's verbs replace
+    seconds after its first attempt; then `Unreachable`, or `StorageError` if the last answer was a 500: a store that
+    insists on one (as SeaweedFS does for an unknown KMS key) will not be cured by waiting for it. All our requests may be repeated safely: S3's verbs replace
     whole things (CompleteMultipartUpload is looked after in `s3_upload`).
     """
 
@@ -131,7 +132,7 @@ class S3Wire:
                 renewed = (
                     signed_with is None and isinstance(trouble, AccessDenied) and self._credentials() != credentials
                 )
-                if not (isinstance(trouble, Unreachable) or renewed):
+                if not (isinstance(trouble, Unreachable) or trouble.status == 500 or renewed):
                     raise trouble
             signed_with = credentials
             if time.monotonic() + pause > deadline:
@@ -293,7 +294,7 @@ def error_of(answer: Answer, what: str) -> StorageError:
         kind = NoSuchKey
     elif answer.status == 412:
         kind = Changed
-    elif code in _TRY_AGAIN_CODES or answer.status in {429, 500, 502, 503, 504}:
+    elif code in _TRY_AGAIN_CODES or answer.status in {429, 502, 503, 504}:
         kind = Unreachable
     elif answer.status in {401, 403} or code in _DENIED_CODES:
         kind = AccessDenied

@@ -87,7 +87,7 @@ class _PartialFile:
     may still be about to write, and must not hit another file that got the same number.
     """
 
-    def __init__(self, path: Path, item: SelectedObject) -> None:
+    def __init__(self, path: str, item: SelectedObject) -> None:
         self.path = path
         self.parts_left = -(-item.size_bytes // PART_BYTES)
         self.fd = _create(path)
@@ -106,8 +106,8 @@ class _Download:
         self._storage = storage
         self._bucket = bucket
         self._selection = selection
-        self._directory = directory
-        self._scratch = scratch
+        self._directory = str(directory)  # texts: with thousands of small objects the joining of paths would show
+        self._scratch = str(scratch)
         self._lock = threading.Lock()
         self._parts_in_memory = threading.Semaphore(_PARTS_IN_MEMORY)
         self._made = {""}
@@ -152,10 +152,10 @@ class _Download:
             bytes_total=self._selection.size_bytes,
         )
 
-    def _plan(self) -> Iterator[tuple[SelectedObject, Path, _PartialFile | None, int]]:
+    def _plan(self) -> Iterator[tuple[SelectedObject, str, _PartialFile | None, int]]:
         """Every request to make: object, temporary file, its shared state if it comes in parts, and the offset."""
         for number, item in enumerate(self._selection.objects):
-            path = self._scratch / str(number)
+            path = f"{self._scratch}/{number}"
             self._make_directory(checked_path(item.relative_path, item.key).rpartition("/")[0])
             if item.size_bytes <= PART_BYTES:
                 yield item, path, None, 0
@@ -181,7 +181,7 @@ class _Download:
                 self._error = self._error or error
                 self._stopped = True
 
-    def _bring_whole(self, item: SelectedObject, path: Path) -> None:
+    def _bring_whole(self, item: SelectedObject, path: str) -> None:
         data = get_checked(self._storage, self._bucket, item, 0, item.size_bytes)
         fd = _create(path)
         try:
@@ -203,11 +203,11 @@ class _Download:
             partial.close()
             self._finish(item, partial.path, length)
 
-    def _finish(self, item: SelectedObject, path: Path, size_bytes: int) -> None:
+    def _finish(self, item: SelectedObject, path: str, size_bytes: int) -> None:
         with self._lock:
             if self._stopped:
                 return
-            os.rename(path, self._directory / item.relative_path)  # noqa: PTH104
+            os.rename(path, f"{self._directory}/{item.relative_path}")  # noqa: PTH104
             self._objects_done += 1
             self._bytes_done += size_bytes
 
@@ -215,13 +215,13 @@ class _Download:
         if relative in self._made:
             return
         self._make_directory(relative.rpartition("/")[0])
-        path = self._directory / relative
+        path = Path(self._directory, relative)
         path.mkdir(exist_ok=True)
         path.chmod(_DIRECTORY_MODE)  # whatever the umask
         self._made.add(relative)
 
 
-def _create(path: Path) -> int:
+def _create(path: str) -> int:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
     os.fchmod(fd, _FILE_MODE)
     return fd
