@@ -425,9 +425,12 @@ class TestS3Alone:
         upload = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
         error = b"<Error><Code>InternalError</Code><Message>late</Message></Error>"
         script = [(200, b""), (200, upload), (200, b""), (200, error), (204, b"")]
-        with scripted(script) as (endpoint_url, requests), pytest.raises(Unreachable, match="late"):
-            with anonymous(endpoint_url).open_writer("b", "k") as writer:
-                writer.write(bytes(PART_BYTES))
+        with (
+            scripted(script) as (endpoint_url, requests),
+            pytest.raises(Unreachable, match="late"),
+            anonymous(endpoint_url).open_writer("b", "k") as writer,
+        ):
+            writer.write(bytes(PART_BYTES))
         assert [line.split("?")[0] for line, _ in requests] == [
             "HEAD /b",
             "POST /b/k",
