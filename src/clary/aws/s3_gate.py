@@ -10,6 +10,7 @@ S3: buckets made twice, aws-chunked uploads, the old presigned form, X-Amz-Expec
 
 import asyncio
 import contextlib
+import dataclasses
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -26,7 +27,7 @@ from clary.aws.body import Disconnected, Receive
 from clary.aws.canonical import Request, headers_by_name, query_pairs
 from clary.aws.errors import AwsError
 from clary.aws.refusals import Cause, Refused
-from clary.aws.s3_body import UploadBody, upload_body
+from clary.aws.s3_body import Incoming, UploadBody, upload_body
 from clary.aws.sigv4 import UNSIGNED_PAYLOAD, Credential, CredentialLookup, SigningKeys
 from clary.base.clock import Clock
 from clary.base.telemetry import get_logger
@@ -98,46 +99,77 @@ class S3Gate:
         """Answer one request. Scopes other than HTTP end at once."""
         if scope["type"] != "http":
             return
-        answer = _Answer(scope, send)
+        asked, incoming, answer = _Asked(scope), Incoming(receive), _Answer(scope, send)
         try:
-            await self._pass(_Asked(scope), receive, answer)
-        except Refused as refused:
-            _logger.info("signature refused", request_id=answer.request_id, cause=refused.cause.name)
-            await answer.error(refused.as_error("s3"))
-        except AwsError as error:
-            await answer.error(error)
+            failure = await self._pass(asked, incoming, answer)
+            if failure is not None:
+                await answer.error(failure, keep_alive=await incoming.settle(asked.headers))
         except Disconnected:
             return
+
+    async def _pass(self, asked: "_Asked", incoming: Incoming, answer: "_Answer") -> AwsError | None:
+        """Let the request through; what the caller is to be told if that was not possible. Raises `Disconnected`."""
+        body = None
+        try:
+            caller, payload_hash, seed = self._prove(asked.request)
+            _check_owner(asked, caller)
+            _check_encryption(asked)
+            body = upload_body(incoming, asked.headers, payload_hash=payload_hash, seed=seed)
+            async with self._forward(asked, payload_hash, body) as response:
+                await self._relay(asked, response, incoming, answer, body)
+        except Refused as refused:
+            _logger.info("signature refused", request_id=answer.request_id, cause=refused.cause.name)
+            return refused.as_error("s3")
+        except AwsError as error:
+            return error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            fault = None if body is None else body.fault
+            if isinstance(fault, Disconnected):
+                raise fault from None
+            if fault is not None:
+                return fault
             _logger.warning("store unreachable", request_id=answer.request_id, reason=repr(error))
             # Clients try again on this code, and by then the store has been started anew.
-            await answer.error(
-                AwsError(
-                    code="ServiceUnavailable", message="The store is not available. Please try again.", http_status=503
-                )
+            return AwsError(
+                code="ServiceUnavailable", message="The store is not available. Please try again.", http_status=503
             )
+        return None
 
-    async def _pass(self, asked: "_Asked", receive: Receive, answer: "_Answer") -> None:
-        caller, payload_hash, seed = self._prove(asked.request)
-        _check_owner(asked, caller)
-        _check_encryption(asked)
-        body = upload_body(receive, asked.headers, payload_hash=payload_hash, seed=seed)
-        try:
-            async with self._forward(asked, payload_hash, body) as response:
-                if await self._is_own_bucket(asked, response):
-                    await answer.empty([(b"location", asked.path)])
-                    return
-                await _relay(response, answer, receive, watch=body is None or body.ended)
-        except (aiohttp.ClientError, OSError):
-            if body is not None and body.fault is not None:
-                raise body.fault from None
-            raise
+    async def _relay(
+        self,
+        asked: "_Asked",
+        response: aiohttp.ClientResponse,
+        incoming: Incoming,
+        answer: "_Answer",
+        body: UploadBody | None,
+    ) -> None:
+        """Pass the store's answer on, put right where it is not S3's."""
+        if response.status < 400:
+            await _stream(response, incoming, answer)
+            return
+        document = await response.read()  # an error is a short document
+        keep_alive = True
+        if body is not None and not incoming.ended:
+            response.close()  # stops the upload, so that nobody but us reads what the caller still sends
+            await response.wait_for_close()
+            keep_alive = await incoming.settle(asked.headers)
+        if response.status == 409 and self._region == "us-east-1" and asked.creates_bucket():
+            # The caller's own bucket: no error in this one region. Source: S3 API, CreateBucket.
+            if b"<Code>BucketAlreadyOwnedByYou</Code>" in document:
+                await answer.whole(200, [(b"location", asked.path)], b"", keep_alive=True)
+                return
+        elif response.status == 400 and body is not None and body.framed and b"<Code>IncompleteBody</Code>" in document:
+            # The body was complete, or we had not ended it: what the store calls incomplete is a wrong checksum.
+            raise AwsError(
+                code="BadDigest", message="The checksum you specified did not match the calculated checksum."
+            )
+        await answer.whole(response.status, _returned(response), document, keep_alive=keep_alive)
 
     def _prove(self, request: Request) -> tuple[Credential, str, Seed | None]:
         """Who asks, the proved hash or marker of the body, and what signed chunks are chained to. Raises `Refused`."""
         now = self._clock.now()
         if sigv2.is_presigned(request.query):
-            return sigv2.verify(request, credentials=self._callers, now=now), UNSIGNED_PAYLOAD, None
+            return self._prove_old(request), UNSIGNED_PAYLOAD, None
         claim = sigv4.read_claim(request)
         if claim.service != "s3":
             raise Refused(Cause.WRONG_SCOPE, f"The service '{claim.service}' is wrong; expecting 's3'")
@@ -174,11 +206,15 @@ class S3Gate:
             allow_redirects=False,
         )
 
-    async def _is_own_bucket(self, asked: "_Asked", response: aiohttp.ClientResponse) -> bool:
-        """Whether the caller made a bucket that he has already: no error in us-east-1. Source: S3 API, CreateBucket."""
-        if self._region != "us-east-1" or response.status != 409 or not asked.creates_bucket():
-            return False
-        return b"<Code>BucketAlreadyOwnedByYou</Code>" in await response.read()
+    def _prove_old(self, request: Request) -> Credential:
+        """Who made a presigned URL of the old form. A bucket's path is signed with a slash at its end, sent or not."""
+        try:
+            return sigv2.verify(request, credentials=self._callers, now=self._clock.now())
+        except Refused as refused:
+            if refused.cause is not Cause.MISMATCH or b"/" in request.raw_path[1:]:
+                raise
+        with_slash = dataclasses.replace(request, raw_path=request.raw_path + b"/")
+        return sigv2.verify(with_slash, credentials=self._callers, now=self._clock.now())
 
 
 class _Asked:
@@ -252,12 +288,17 @@ class _Answer:
         """Send a part of the body."""
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
-    async def empty(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Success without a body."""
-        await self.begin(200, [*headers, (b"content-length", b"0")])
-        await self.piece(b"", more=False)
+    async def whole(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, keep_alive: bool) -> None:
+        """An answer whose body is at hand."""
+        if not self._head:
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
+            headers.append((b"content-length", str(len(body)).encode()))
+        if not keep_alive:
+            headers.append((b"connection", b"close"))
+        await self.begin(status, headers)
+        await self.piece(b"" if self._head else body, more=False)
 
-    async def error(self, error: AwsError) -> None:
+    async def error(self, error: AwsError, *, keep_alive: bool) -> None:
         """An error in S3's form. Once the answer is begun, it can only be left unfinished: the caller sees it broken off."""
         if self._begun:
             return
@@ -266,12 +307,8 @@ class _Answer:
             f"<Message>{escape(error.message)}</Message><Resource>{escape(self._path.decode('latin-1'))}</Resource>"
             f"<RequestId>{self.request_id}</RequestId></Error>"
         )
-        body = b"" if self._head else text.encode()
         headers = [(b"content-type", b"application/xml")]
-        if not self._head:
-            headers.append((b"content-length", str(len(body)).encode()))
-        await self.begin(error.http_status, headers)
-        await self.piece(body, more=False)
+        await self.whole(error.http_status, headers, text.encode(), keep_alive=keep_alive)
 
 
 def _own_codings(content_encoding: bytes) -> bytes:
@@ -280,26 +317,29 @@ def _own_codings(content_encoding: bytes) -> bytes:
     return b",".join(coding for coding in codings if coding.lower() != b"aws-chunked")
 
 
-async def _relay(response: aiohttp.ClientResponse, answer: _Answer, receive: Receive, *, watch: bool) -> None:
-    """Pass the store's answer on. With `watch`, stop when the caller hangs up, as nobody tells us otherwise."""
+def _returned(response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
     headers = [(name.lower(), value) for name, value in response.raw_headers]
-    await answer.begin(response.status, [pair for pair in headers if pair[0] not in _NOT_RETURNED])
-    gone = asyncio.create_task(_until_gone(receive)) if watch else None
+    return [pair for pair in headers if pair[0] not in _NOT_RETURNED]
+
+
+async def _stream(response: aiohttp.ClientResponse, incoming: Incoming, answer: _Answer) -> None:
+    """Pass the answer on piece by piece, until its end or until the caller hangs up, which nobody tells us otherwise."""
+    await answer.begin(response.status, _returned(response))
+    gone = asyncio.create_task(_until_gone(incoming))
     try:
         async for piece in response.content.iter_any():
-            if gone is not None and gone.done():
+            if gone.done():
                 raise Disconnected
             await answer.piece(piece, more=True)
         await answer.piece(b"", more=False)
     finally:
-        if gone is not None:
-            gone.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await gone
+        gone.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await gone
 
 
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
+async def _until_gone(incoming: Incoming) -> None:
+    while (await incoming())["type"] != "http.disconnect":
         pass
 
 
