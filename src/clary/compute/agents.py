@@ -35,6 +35,7 @@ class _History:
     def __init__(self) -> None:
         self.pid: int | None = None
         self.pidfd = -1
+        self.gone = asyncio.Event()
         self.sequence = -1  # of the newest report when the last one was started
         self.deaths = 0  # in a row, without any report
         self.not_before = 0.0
@@ -94,8 +95,16 @@ class Agents:
             raise LaunchFailed(f"cannot start the instance program: {error}") from error
         program.returncode = 0  # it is meant to outlive us: without this, subprocess warns that it still runs
         history.pid = program.pid
+        history.gone.clear()
         asyncio.get_running_loop().add_reader(history.pidfd, self._reap, name)
         _log.info("instance program started", instance=name, pid=program.pid)
+
+    async def kill(self, name: str) -> None:
+        """Kill the one that was started here, if it runs; returns when it has ended."""
+        history = self._histories.get(name)
+        if history is not None and history.pid is not None:
+            os.kill(history.pid, signal.SIGKILL)  # not yet reaped, so that the id is still its own
+            await history.gone.wait()
 
     def forget(self, name: str) -> None:
         """The instance is gone, and so are the deaths of its programs."""
@@ -126,6 +135,7 @@ class Agents:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(history.pid, os.WNOHANG)
         history.pid, history.pidfd = None, -1
+        history.gone.set()
 
 
 def poke(files: InstanceFiles) -> None:
@@ -140,13 +150,16 @@ def poke(files: InstanceFiles) -> None:
 
 
 def end(files: InstanceFiles, *, within_s: float) -> None:
-    """Kill every instance program of the directory; returns when none is left. Raises `TimeoutError`."""
+    """Kill every instance program of the directory; returns when none is left. Raises `TimeoutError`.
+
+    Looks twice: the kernel shows no command line of a program that is just being executed.
+    """
     until = time.monotonic() + within_s
-    while True:
+    looks = 0
+    while looks < 2:
         found = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
         left = [pid for pid in found if _send(pid, signal.SIGKILL, files.root)]
-        if not left and not is_locked(files.lock):
-            return
+        looks = 0 if left or is_locked(files.lock) else looks + 1
         if time.monotonic() > until:
             raise TimeoutError(f"the instance program of {files.root.name} does not end")
         time.sleep(0.005)

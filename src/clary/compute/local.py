@@ -111,6 +111,7 @@ class LocalCompute:
     async def release(self, instance_name: str) -> None:
         """See `Compute`. Raises `Unreachable` if something of it does not end, or cannot be deleted."""
         files = self._files(instance_name)
+        await self._agents.kill(instance_name)
         async with self._deleting:
             try:
                 await asyncio.to_thread(self._release, files)
