@@ -15,8 +15,8 @@ from clary.store.migrations import NewerDatabase, migrate
 
 WRITE_PATIENCE_S = 5.0
 READ_PATIENCE_S = 0.2
-"""How long a connection waits for a lock. Readers of a WAL wait for nobody in ordinary life, and one of them sits on the
-event loop: it must rather fail than hold up everybody."""
+"""How many seconds to wait for a lock. Readers of a write-ahead log wait for nobody in ordinary life, and one of them sits
+on the event loop: it must rather fail than hold up everybody."""
 
 CACHE_KIB = 16 * 1024
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
@@ -25,7 +25,8 @@ WAL_LIMIT_BYTES = 64 * 1024 * 1024
 def open_writer(path: Path) -> sqlite3.Connection:
     """The connection that writes; makes the file (mode 0600) and brings it to the newest shape.
 
-    A COMMIT of this connection returns when the data are on the disk.
+    A COMMIT of this connection returns when the data are on the disk. It waits WRITE_PATIENCE_S for a lock while it is
+    opened; afterwards it does not wait at all, and its user must.
     """
     with unavailable(path):
         if not path.exists():
@@ -39,6 +40,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
             migrate(connection)
+            connection.execute("PRAGMA busy_timeout = 0")  # from here on it is used on the event loop
         except BaseException:
             connection.close()
             raise

@@ -21,11 +21,11 @@ from clary.jobs.status import TrainingJobStatus
 from clary.store.port import Cursor, ListQuery, Page, SortBy, Summary
 
 NARROW_MAX = 20_000
-WINDOWS = (1_000, 9_000, 30_000)
+WINDOWS = (1_000, 4_000, 15_000)
 """How many index entries a walk looks at in one go; the first is small, since most pages are full at once."""
 
-NARROW_MAX_WITH_ROWS = 4_000
-WINDOWS_WITH_ROWS = (500, 3_500)
+NARROW_MAX_WITH_ROWS = 1_000
+WINDOWS_WITH_ROWS = (250, 750)
 """The same where each job's row must be read, since no index of an order carries last_modified_time."""
 
 Key = tuple[str | int, ...]

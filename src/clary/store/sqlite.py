@@ -1,8 +1,8 @@
 """Jobs in one SQLite file: the store of a server that runs alone, with nothing to set up.
 
-Opened by `app`. Writes go to one thread, which commits all that wait together (`group_commit`). A look-up of one job takes
-microseconds and is answered on the event loop; lists have a thread of their own (`listing`). Each has its connection, and
-the write-ahead log lets all of them work at once.
+Opened by `app`. Writes that wait are committed together, by a thread that waits for the disk (`group_commit`). A look-up
+of one job takes microseconds and is answered on the event loop; lists have a thread of their own (`listing`). Each of the
+three has its connection, and the write-ahead log lets them work at once.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from clary.jobs.model import TrainingJob
+from clary.store import connections
 from clary.store.connections import open_reader, open_writer, unavailable
 from clary.store.errors import DatabaseUnavailable
 from clary.store.group_commit import GroupCommit, Write
@@ -56,7 +57,9 @@ class SqliteStore:
         self._lookups = open_reader(path)
         self._lists = open_reader(path)
         self._list_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clary-store-lists")
-        self._writes = GroupCommit(writer, refusals=(NameTaken, StaleVersion, NoSuchJob))
+        self._writes = GroupCommit(
+            writer, refusals=(NameTaken, StaleVersion, NoSuchJob), patience_s=connections.WRITE_PATIENCE_S
+        )
         self._closed = False
 
     @classmethod
@@ -133,8 +136,7 @@ class SqliteStore:
             await asyncio.to_thread(self._list_thread.shutdown)
             self._lists.close()
             self._lookups.close()
-            # Last, since the last connection empties the log into the file, which must not happen on the event loop.
-            await asyncio.to_thread(self._writes.close)
+            await self._writes.close()  # last: see there
 
     async def _write(self, write: Write) -> None:
         self._check_open()
