@@ -102,6 +102,36 @@ class Server:
         self.client("s3").create_bucket(Bucket=name)
         return name
 
+    def job(self, name, bucket, *, program=None, channels=(), **changes):
+        """A CreateTrainingJob request. `program` is the text of a Python program, which goes into a channel `code`."""
+        request = {
+            "TrainingJobName": name,
+            "RoleArn": ROLE,
+            "AlgorithmSpecification": {"TrainingImage": "clary/python", "TrainingInputMode": "File"},
+            "OutputDataConfig": {"S3OutputPath": f"s3://{bucket}/out"},
+            "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+            "StoppingCondition": {"MaxRuntimeInSeconds": 300},
+        }
+        channels = [*channels]
+        if program is not None:
+            key = f"code/{uuid.uuid4().hex}/train.py"
+            self.client("s3").put_object(Bucket=bucket, Key=key, Body=program.encode())
+            channels.append(("code", f"s3://{bucket}/{key}", {}))
+            entrypoint = ["python3", "/opt/ml/input/data/code/train.py"]
+            request["AlgorithmSpecification"]["ContainerEntrypoint"] = entrypoint
+        if channels:
+            request["InputDataConfig"] = [
+                {
+                    "ChannelName": channel,
+                    "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri, **more}},
+                }
+                for channel, uri, more in channels
+            ]
+        for member, value in changes.items():
+            merged = isinstance(value, dict) and member in request
+            request[member] = request[member] | value if merged else value
+        return request
+
     def end(self, name, patience_s=PATIENCE_S):
         """The description of a job at its end."""
         sagemaker = self.client("sagemaker")
@@ -154,32 +184,6 @@ def wait(look, *, until, patience_s=PATIENCE_S, why=lambda: ""):
         if time.monotonic() > deadline:
             raise AssertionError(f"still {seen!r}\n{why()}")
         time.sleep(0.03)  # other processes work: there is nothing to wait on but their visible state
-
-
-def job(name, bucket, *, program=None, channels=(), **changes):
-    """A CreateTrainingJob request: `program` is the text of a Python program."""
-    request = {
-        "TrainingJobName": name,
-        "RoleArn": ROLE,
-        "AlgorithmSpecification": {"TrainingImage": "clary/python", "TrainingInputMode": "File"},
-        "OutputDataConfig": {"S3OutputPath": f"s3://{bucket}/out"},
-        "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
-        "StoppingCondition": {"MaxRuntimeInSeconds": 300},
-    }
-    if program is not None:
-        request["AlgorithmSpecification"]["ContainerEntrypoint"] = ["python3", "-c"]
-        request["AlgorithmSpecification"]["ContainerArguments"] = [program]
-    if channels:
-        request["InputDataConfig"] = [
-            {
-                "ChannelName": channel,
-                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri, **more}},
-            }
-            for channel, uri, more in channels
-        ]
-    for member, value in changes.items():
-        request[member] = request[member] | value if isinstance(value, dict) and member in request else value
-    return request
 
 
 def new_name(prefix="job"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from server import CLARY, job, new_name
+from server import CLARY, new_name
 
 pytest_plugins = ["server"]
 
@@ -35,7 +35,7 @@ def test_a_job_from_create_to_stop(server, aws, tmp_path):
     (tmp_path / "data.csv").write_text("1,2\n")
     aws("s3", "mb", f"s3://{bucket}")
     aws("s3", "cp", str(tmp_path / "data.csv"), f"s3://{bucket}/in/data.csv")
-    request = job(name, bucket, program=PROGRAM, channels=[("train", f"s3://{bucket}/in/", {})])
+    request = server.job(name, bucket, program=PROGRAM, channels=[("train", f"s3://{bucket}/in/", {})])
 
     created = json.loads(aws("sagemaker", "create-training-job", "--cli-input-json", json.dumps(request)))
     assert created["TrainingJobArn"].endswith(f"training-job/{name}")

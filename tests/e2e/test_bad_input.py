@@ -10,7 +10,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from server import ROLE, job, new_name
+from server import ROLE, new_name
 
 pytest_plugins = ["server"]
 
@@ -35,7 +35,7 @@ def is_unknown(server, name):
 
 
 def test_an_unknown_image_is_refused_and_no_job_is_left(server, bucket):
-    request = job(new_name(), bucket)
+    request = server.job(new_name(), bucket)
     request["AlgorithmSpecification"]["TrainingImage"] = "123456789012.dkr.ecr.us-east-1.amazonaws.com/mine:1"
 
     code, message = refused(server, request)
@@ -46,7 +46,9 @@ def test_an_unknown_image_is_refused_and_no_job_is_left(server, bucket):
 
 
 def test_a_missing_output_bucket_is_refused(server, bucket):
-    request = job(new_name(), "no-such-bucket-here", program="pass")
+    request = server.job(
+        new_name(), bucket, program="pass", OutputDataConfig={"S3OutputPath": "s3://no-such-bucket-here/o"}
+    )
 
     code, message = refused(server, request)
 
@@ -58,7 +60,7 @@ def test_a_missing_output_bucket_is_refused(server, bucket):
 @pytest.mark.parametrize("uri", ["s3://no-such-bucket-here/x", "s3://{bucket}/nothing/below/here"])
 def test_a_channel_without_objects_is_refused_in_aws_s_words(server, bucket, uri):
     uri = uri.format(bucket=bucket)
-    request = job(new_name(), bucket, program="pass", channels=[("train", uri, {})])
+    request = server.job(new_name(), bucket, program="pass", channels=[("train", uri, {})])
 
     code, message = refused(server, request)
 
@@ -72,7 +74,9 @@ def test_a_channel_without_objects_is_refused_in_aws_s_words(server, bucket, uri
 
 
 def test_a_bad_role_arn_is_refused_with_the_pattern(server, bucket):
-    code, message = refused(server, job(new_name(), bucket, program="pass", RoleArn="arn:aws:iam::1:role/too-short"))
+    code, message = refused(
+        server, server.job(new_name(), bucket, program="pass", RoleArn="arn:aws:iam::1:role/too-short")
+    )
 
     assert code == "ValidationException"
     assert "at 'roleArn' failed to satisfy constraint: Member must satisfy regular expression pattern" in message
@@ -80,10 +84,10 @@ def test_a_bad_role_arn_is_refused_with_the_pattern(server, bucket):
 
 def test_a_name_that_is_taken_is_refused_whatever_its_case(server, bucket):
     name = new_name("Taken")
-    server.client("sagemaker").create_training_job(**job(name, bucket, program="pass"))
+    server.client("sagemaker").create_training_job(**server.job(name, bucket, program="pass"))
 
     for again in (name, name.upper()):
-        code, message = refused(server, job(again, bucket, program="pass"))
+        code, message = refused(server, server.job(again, bucket, program="pass"))
         assert code == "ResourceInUse"
         assert message == (
             "Training job names must be unique within an AWS account and region, and a training job with this name "
@@ -93,7 +97,7 @@ def test_a_name_that_is_taken_is_refused_whatever_its_case(server, bucket):
 
 
 def test_a_wrong_secret_and_an_unknown_key_are_told_apart(server, bucket):
-    request = job(new_name(), bucket, program="pass")
+    request = server.job(new_name(), bucket, program="pass")
 
     assert refused(server, request, secret_key="x" * 40)[0] == "InvalidSignatureException"
     assert refused(server, request, access_key="AKIAUNKNOWNUNKNOWN22")[0] == "UnrecognizedClientException"
@@ -157,7 +161,7 @@ def test_a_body_of_10_mb_is_refused_and_the_server_goes_on(server):
 
 
 def test_a_member_that_would_be_ignored_is_refused_by_name(server, bucket):
-    request = job(new_name(), bucket, program="pass", CheckpointConfig={"S3Uri": f"s3://{bucket}/c"})
+    request = server.job(new_name(), bucket, program="pass", CheckpointConfig={"S3Uri": f"s3://{bucket}/c"})
 
     code, message = refused(server, request)
 
@@ -175,4 +179,5 @@ def test_what_botocore_lets_through_is_caught_here(server):
 
 
 def test_refusals_leave_no_instance(server):
-    assert [entry for entry in (server.home / "instances").glob("*") if "Taken" not in entry.name] == []
+    found = [entry.name for entry in (server.home / "instances").iterdir()]
+    assert [name for name in found if not name.startswith((".", "Taken"))] == []

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from botocore.exceptions import ClientError
 
-from server import job, new_name, wait
+from server import new_name, wait
 
 pytest_plugins = ["server"]
 
@@ -40,7 +40,7 @@ def bucket(server):
 @pytest.fixture(scope="module")
 def completed(server, bucket):
     name = new_name("Whole-Job")
-    request = job(
+    request = server.job(
         name,
         bucket,
         program=PROGRAM,
@@ -98,13 +98,12 @@ def test_the_program_sees_the_container_contract(server, completed):
     config = json.loads(line.removeprefix("config "))
 
     assert config["hyperparameters"] == {"epochs": "5"}
-    assert config["inputdataconfig"] == {
-        "train": {
-            "TrainingInputMode": "File",
-            "S3DistributionType": "FullyReplicated",
-            "RecordWrapperType": "None",
-        }
+    assert config["inputdataconfig"]["train"] == {
+        "TrainingInputMode": "File",
+        "S3DistributionType": "FullyReplicated",
+        "RecordWrapperType": "None",
     }
+    assert sorted(config["inputdataconfig"]) == ["code", "train"]
     assert config["resourceconfig"]["hosts"] == ["algo-1"]
     assert config["resourceconfig"]["current_instance_type"] == "ml.m5.large"
 
@@ -127,7 +126,7 @@ def test_the_waiter_the_paginator_and_the_list_agree(server, completed):
 def test_a_program_that_fails_says_why(server, bucket):
     name = new_name("fails")
     program = "open('/opt/ml/output/failure', 'w').write('no luck'); raise SystemExit(3)"
-    server.client("sagemaker").create_training_job(**job(name, bucket, program=program))
+    server.client("sagemaker").create_training_job(**server.job(name, bucket, program=program))
 
     description = server.end(name)
 
@@ -137,7 +136,7 @@ def test_a_program_that_fails_says_why(server, bucket):
 
 def test_an_image_without_train_fails_as_on_sagemaker(server, bucket):
     name = new_name("no-train")
-    server.client("sagemaker").create_training_job(**job(name, bucket))
+    server.client("sagemaker").create_training_job(**server.job(name, bucket))
 
     assert server.end(name)["FailureReason"] == "AlgorithmError: , exit code: 127"
     assert any('exec: "train": executable file not found in $PATH' in line for line in server.lines(name))
@@ -158,7 +157,7 @@ while True:
 def test_a_stopped_job_keeps_the_model_that_it_saved_on_sigterm(server, bucket):
     name = new_name("stopped")
     sagemaker = server.client("sagemaker")
-    sagemaker.create_training_job(**job(name, bucket, program=SAVES_ON_SIGTERM))
+    sagemaker.create_training_job(**server.job(name, bucket, program=SAVES_ON_SIGTERM))
     server.reach(name, "Training")
     wait_for_line(server, name, "ready")
 
@@ -174,7 +173,7 @@ def test_a_stopped_job_keeps_the_model_that_it_saved_on_sigterm(server, bucket):
 
 def test_the_time_limit_ends_a_job_and_keeps_its_model(server, bucket):
     name = new_name("limit")
-    request = job(name, bucket, program=SAVES_ON_SIGTERM, StoppingCondition={"MaxRuntimeInSeconds": 2})
+    request = server.job(name, bucket, program=SAVES_ON_SIGTERM, StoppingCondition={"MaxRuntimeInSeconds": 2})
     server.client("sagemaker").create_training_job(**request)
 
     description = server.end(name)
@@ -187,7 +186,9 @@ def test_the_time_limit_ends_a_job_and_keeps_its_model(server, bucket):
 def test_network_isolation_leaves_only_loopback(server, bucket):
     name = new_name("isolated")
     program = "import socket; print('interfaces', [name for _, name in socket.if_nameindex()])"
-    server.client("sagemaker").create_training_job(**job(name, bucket, program=program, EnableNetworkIsolation=True))
+    server.client("sagemaker").create_training_job(
+        **server.job(name, bucket, program=program, EnableNetworkIsolation=True)
+    )
 
     assert server.end(name)["TrainingJobStatus"] == "Completed"
     assert "interfaces ['lo']" in server.lines(name)
@@ -196,7 +197,7 @@ def test_network_isolation_leaves_only_loopback(server, bucket):
 def test_the_program_sees_nothing_of_the_home(server, bucket):
     name = new_name("curious")
     program = f"import os; print('home', os.path.exists({str(server.home)!r})); print('pid', os.getpid())"
-    server.client("sagemaker").create_training_job(**job(name, bucket, program=program))
+    server.client("sagemaker").create_training_job(**server.job(name, bucket, program=program))
 
     assert server.end(name)["TrainingJobStatus"] == "Completed"
     assert {"home False", "pid 1"} <= set(server.lines(name))
@@ -231,7 +232,7 @@ def test_hosts_find_each_other_share_the_data_and_merge_their_models(server, buc
     for number in range(5):
         s3.put_object(Bucket=bucket, Key=f"shards/{number}", Body=b"x")
     sharded = {"S3DataDistributionType": "ShardedByS3Key"}
-    request = job(
+    request = server.job(
         name,
         bucket,
         program=MEETS_ITS_PEERS,

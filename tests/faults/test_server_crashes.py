@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from server import job, new_name, serving, wait
+from server import new_name, serving, wait
 
 pytest_plugins = ["server"]
 
@@ -39,7 +39,7 @@ while True:
 def submit(server, name, program):
     bucket = server.bucket()
     server.client("s3").put_object(Bucket=bucket, Key="in/data", Body=b"d" * 1000)
-    request = job(name, bucket, program=program, channels=[("train", f"s3://{bucket}/in/", {})])
+    request = server.job(name, bucket, program=program, channels=[("train", f"s3://{bucket}/in/", {})])
     request["AlgorithmSpecification"]["MetricDefinitions"] = [{"Name": "ends", "Regex": "(end)"}]
     server.client("sagemaker").create_training_job(**request)
 
