@@ -38,7 +38,7 @@ def request(name):
         "AlgorithmSpecification": {
             "TrainingImage": "clary/python",
             "TrainingInputMode": "File",
-            "ContainerEntrypoint": ["sleep", "600"],
+            "ContainerEntrypoint": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"],
         },
         "HyperParameters": {"epochs": "5", "rate": "0.1"},
         "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/out"},

@@ -120,6 +120,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             tokens=PageTokens(home.token_key()),
             clock=clock,
             capabilities=lambda: _capabilities(compute, settings),
+            submit=controller.submit,
             wake=controller.wake,
         )
         gateway = Gateway(
@@ -239,6 +240,7 @@ async def _http(gateway: Gateway, listener: socket.socket) -> AsyncIterator[None
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             date_header=True,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=10,

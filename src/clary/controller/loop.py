@@ -12,6 +12,7 @@ Cancelling `run` is a shutdown, not a stop: instances go on, and the next loop f
 
 import asyncio
 import re
+from itertools import islice
 
 from clary.base import faults
 from clary.base.clock import Clock
@@ -23,12 +24,16 @@ from clary.controller.observe import observe
 from clary.controller.queue import InstanceQueue
 from clary.jobs import transitions
 from clary.jobs.model import TrainingJob
+from clary.jobs.status import SecondaryStatus
 from clary.jobs.task import instance_name
 from clary.store.port import NoSuchJob, StaleVersion, Store
 
 faults.declare("controller.decided", "controller.committed", "controller.acted")
 
 SWEEP_INTERVAL_S = 60.0
+TELL_AT_ONCE = 100
+"""To how many waiting jobs each poll tells that they wait."""
+
 _INSTANCE_NAME = re.compile(r"(.+)-a\d+-algo-\d+")
 
 _log = get_logger("controller")
@@ -56,6 +61,7 @@ class Controller:
         self._passes: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
         self._open: set[str] = set()
+        self._untold: dict[str, None] = {}
         self._closing = False
 
     def wake(self, training_job_name: str) -> None:
@@ -68,6 +74,20 @@ class Controller:
         else:
             self._passes[training_job_name] = asyncio.create_task(self._work(training_job_name))
 
+    def submit(self, job: TrainingJob) -> None:
+        """Take up a job that has no instances yet. Must be called on the event loop.
+
+        A job for which there is no room costs nothing here: a burst of requests is not slowed by its own queue. That it
+        waits is written on it a little later, by the poll.
+        """
+        name = job.training_job_name
+        self._open.add(name)
+        self._queue.wait(name, len(job.hosts))
+        if self._queue.may_launch(name):
+            self.wake(name)
+        else:
+            self._untold[name] = None
+
     async def run(self) -> None:
         """Work until cancelled; then let running passes end, and return with every instance left as it is."""
         self._compute.on_change(self._instance_changed)
@@ -75,7 +95,10 @@ class Controller:
             job = await self._store.get(name)
             if job.attempt and not job.is_terminal:
                 self._queue.hold(name, len(job.hosts))
-            self.wake(name)
+            if job.attempt or job.secondary_status is not SecondaryStatus.STARTING:
+                self.wake(name)
+            else:
+                self.submit(job)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._poll())
@@ -90,6 +113,8 @@ class Controller:
             for name in tuple(self._open):
                 if not self._queue.is_waiting(name):
                     self.wake(name)
+            for name in tuple(islice(self._untold, TELL_AT_ONCE)):
+                self.wake(name)
             self._wake_next()
 
     async def _sweep(self) -> None:
@@ -119,6 +144,7 @@ class Controller:
             self.wake(waiting)
 
     async def _work(self, name: str) -> None:
+        self._untold.pop(name, None)
         try:
             again = True
             while again and not self._closing:
@@ -177,5 +203,6 @@ class Controller:
 
     def _forget(self, name: str) -> None:
         self._open.discard(name)
+        self._untold.pop(name, None)
         self._queue.leave(name)
         self._wake_next()

@@ -142,18 +142,31 @@ ECHOED: tuple[str, ...] = (
 
 def refuse_unsupported(params: dict[str, Any]) -> None:
     """Raise one `ValidationException` that names every member which is set to something that Clary would ignore."""
-    refused: list[str] = []
-    for member in MEMBERS:
-        if member.effect is not Effect.REFUSED:
-            continue
-        for where, value in _values(params, member.path.split("."), ""):
-            if value and value not in member.passes:
-                refused.append(f"'{where}' is not supported: {member.why}")
+    refused = [
+        f"'{where}' is not supported: {member.why}"
+        for name in params
+        for member, path in _REFUSED.get(name, ())
+        for where, value in _values(params, path, "")
+        if value and value not in member.passes
+    ]
     if refused:
         raise ValidationException("; ".join(refused) + ".")
 
 
-def _values(value: Any, path: list[str], where: str) -> Iterator[tuple[str, Any]]:
+def _refused_by_name() -> dict[str, list[tuple[Member, tuple[str, ...]]]]:
+    """The rows that refuse, with their paths in parts, by the top-level member that they are about."""
+    rows: dict[str, list[tuple[Member, tuple[str, ...]]]] = {}
+    for member in MEMBERS:
+        if member.effect is Effect.REFUSED:
+            path = tuple(member.path.split("."))
+            rows.setdefault(path[0].removesuffix("[]"), []).append((member, path))
+    return rows
+
+
+_REFUSED = _refused_by_name()
+
+
+def _values(value: Any, path: tuple[str, ...], where: str) -> Iterator[tuple[str, Any]]:
     """The values at a path, each with its place in AWS's notation ("inputDataConfig.1.member.inputMode")."""
     if not path:
         yield where, value

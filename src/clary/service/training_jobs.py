@@ -32,7 +32,7 @@ DEFAULT_PAGE_SIZE = 10
 
 
 class TrainingJobs:
-    """The operations. `wake` tells the controller, by name, that there is something to do about a job."""
+    """The operations. `submit` gives a new job to the controller; `wake` tells it, by name, that another has changed."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class TrainingJobs:
         tokens: PageTokens,
         clock: Clock,
         capabilities: Callable[[], Capabilities],
+        submit: Callable[[TrainingJob], None],
         wake: Callable[[str], None],
     ) -> None:
         self._store = store
@@ -51,6 +52,7 @@ class TrainingJobs:
         self._tokens = tokens
         self._clock = clock
         self._capabilities = capabilities
+        self._submit = submit
         self._wake = wake
 
     def handlers(self) -> dict[str, Handler]:
@@ -79,7 +81,7 @@ class TrainingJobs:
                 "Training job names must be unique within an AWS account and region, and a training job with this name "
                 f"already exists ({taken.training_job_arn})"
             ) from None
-        self._wake(job.training_job_name)
+        self._submit(job)
         return {"TrainingJobArn": arn}
 
     async def describe(self, _context: RequestContext, params: dict[str, Any]) -> dict[str, Any]:
