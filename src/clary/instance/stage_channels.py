@@ -180,8 +180,16 @@ def share(whole: Selection, distribution: str | None, task: InstanceTask) -> Sel
 
 def progress_message(channel_name: str, progress: Progress) -> str:
     """The StatusMessage while a channel comes in; it begins with SageMaker's own."""
-    megabytes = f"{progress.bytes_done / 1e6:.1f} of {progress.bytes_total / 1e6:.1f} MB"
+    size = f"{_size(progress.bytes_done)} of {_size(progress.bytes_total)}"
     return (
         f"{DOWNLOADING_MESSAGE}: channel {channel_name}, {progress.objects_done} of {progress.objects_total} objects, "
-        f"{megabytes}"
+        f"{size}"
     )
+
+
+def _size(size_bytes: int) -> str:
+    """A number of bytes as people read it: three digits or so."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.1f} {unit}"
+    return f"{size_bytes} bytes"
