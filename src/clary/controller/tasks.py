@@ -36,6 +36,7 @@ def instance_task(job: TrainingJob, host: str, *, region: str, s3_endpoint_url: 
         environment=request.environment,
         metric_definitions=algorithm.metric_definitions,
         s3_output_prefix=output_prefix(job),
+        output_compression_type=request.output_data_config.compression_type or "GZIP",
         max_runtime_s=remaining_runtime_s(job, now),
         enable_network_isolation=request.enable_network_isolation,
         s3_endpoint_url=s3_endpoint_url,

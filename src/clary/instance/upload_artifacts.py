@@ -1,4 +1,4 @@
-"""The fourth step, on the leader: packs what all hosts have left behind and uploads it.
+"""The fourth step, on the leader: uploads what all hosts have left behind, packed or file by file.
 
 The hosts of a job are directories side by side on this machine; the leader merges theirs into its own, later hosts over
 earlier ones. Whether all of them have ended, the controller says. Storage that cannot be reached is waited for without
@@ -35,19 +35,32 @@ faults.declare("instance.uploading", "instance.uploaded")
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):
-    """One artifact: its name in the journal and in S3, its directory below /opt/ml, and whether it may be empty."""
+    """One artifact: its name in the journal, its directory below /opt/ml, and whether it may be empty.
+
+    `key` is its place below the job's output prefix: the key of an archive, or "…/", below which every file is an object.
+    """
 
     name: str
-    file_name: str
+    key: str
     directory: Path
     even_if_empty: bool
 
+    @property
+    def is_tree(self) -> bool:
+        """Whether it is uploaded file by file."""
+        return self.key.endswith("/")
 
-def artifacts(state: State) -> tuple[Artifact, ...]:
-    """What is to be uploaded, in order. Pure. An empty output/data becomes nothing (inferred)."""
+
+def artifacts(state: State, compression_type: str) -> tuple[Artifact, ...]:
+    """What is to be uploaded, in order. Pure. An empty output/data becomes nothing (inferred).
+
+    Source: API model, OutputDataConfig.CompressionType; "output/model/" as S3ModelArtifacts of uncompressed jobs have
+    it; "output/data/" beside it (inferred).
+    """
+    model, data = ("model/", "data/") if compression_type == "NONE" else ("model.tar.gz", "output.tar.gz")
     return (
-        Artifact(name="model", file_name="model.tar.gz", directory=MODEL, even_if_empty=keeps_empty_model(state)),
-        Artifact(name="output", file_name="output.tar.gz", directory=OUTPUT_DATA, even_if_empty=False),
+        Artifact(name="model", key=model, directory=MODEL, even_if_empty=keeps_empty_model(state)),
+        Artifact(name="output", key=data, directory=OUTPUT_DATA, even_if_empty=False),
     )
 
 
@@ -99,7 +112,7 @@ class UploadArtifacts:
             self._journal.note(UploadBegun(at=self._clock.now()))
             return 0
         done = self._skipped | {name for name, _ in state.artifacts}
-        missing = [artifact for artifact in artifacts(state) if artifact.name not in done]
+        missing = [artifact for artifact in self._artifacts(state) if artifact.name not in done]
         if not missing:
             faults.point("instance.uploaded")
             self._journal.note(Uploaded(at=self._clock.now()))
@@ -133,7 +146,7 @@ class UploadArtifacts:
         self._cancelled.set()
 
     def _trouble(self, artifact: Artifact, error: Exception) -> None:
-        location = parse_s3_uri(self._task.s3_output_prefix).child(artifact.file_name)
+        location = parse_s3_uri(self._task.s3_output_prefix).child(artifact.key)
         waits_for_grant = isinstance(error, AccessDenied) and self._grants.may_be_outdated(
             "write", location.bucket, location.key, since=self._begun_at
         )
@@ -152,17 +165,21 @@ class UploadArtifacts:
         else:
             self._journal.note(Failed(at=now, failure=failure))
 
+    def _artifacts(self, state: State) -> tuple[Artifact, ...]:
+        return artifacts(state, self._task.output_compression_type)
+
     def _upload(self, artifact: Artifact) -> str | None:
         """Upload one artifact; its URI, or None if there is nothing to upload. Runs in the background."""
         # Here, because packing is needed by the leader alone, and after the training: start-up must not wait for it.
         from clary.storage.archive import is_empty  # noqa: PLC0415
-        from clary.storage.upload import upload_archive  # noqa: PLC0415
+        from clary.storage.upload import upload_archive, upload_tree  # noqa: PLC0415
 
         roots = [root for opt_ml in self._all_hosts() if (root := plain_directory(opt_ml, artifact.directory))]
         if not artifact.even_if_empty and is_empty(roots):
             return None
-        location = parse_s3_uri(self._task.s3_output_prefix).child(artifact.file_name)
-        members = upload_archive(
+        location = parse_s3_uri(self._task.s3_output_prefix).child(artifact.key)
+        upload = upload_tree if artifact.is_tree else upload_archive
+        members = upload(
             self._storage_for("write", location),
             location.bucket,
             location.key,
@@ -174,7 +191,7 @@ class UploadArtifacts:
             cancelled=self._cancelled.is_set,
         )
         self._log.info("uploaded", artifact=artifact.name, members=members, uri=str(location))
-        return f"{self._task.s3_output_prefix}/{artifact.file_name}"
+        return f"{self._task.s3_output_prefix}/{artifact.key}"
 
     def _all_hosts(self) -> list[Path]:
         """Each host's /opt/ml, in the order of the hosts; our own is where we are, whatever its name."""

@@ -18,7 +18,8 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     """What one ML instance must do for one attempt of one job.
 
     `hosts` are all hosts of the job, algo-1 first; `s3_output_prefix` is "s3://bucket/prefix/job-name/output" without
-    a slash at its end; `max_runtime_s` counts from the moment at which the instance was ready, in seconds.
+    a slash at its end, `output_compression_type` is GZIP or NONE; `max_runtime_s` counts from the moment at which the
+    instance was ready, in seconds.
     """
 
     instance_name: str
@@ -41,6 +42,7 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     max_runtime_s: int
     enable_network_isolation: bool
     s3_endpoint_url: str
+    output_compression_type: str = "GZIP"
     log_group: str = "/aws/sagemaker/TrainingJobs"
 
     @property

@@ -89,7 +89,10 @@ MEMBERS: tuple[Member, ...] = (
     _acts(f"{_CHANNEL}.ShuffleConfig", "Has no visible effect in File mode, as on SageMaker."),
     _acts("OutputDataConfig.S3OutputPath", "Artifacts go to S3OutputPath/TrainingJobName/output/."),
     _refused("OutputDataConfig.KmsKeyId", "there is no key management yet, and artifacts would not be encrypted"),
-    _refused("OutputDataConfig.CompressionType", "only GZIP is there yet", ("GZIP",)),
+    _acts(
+        "OutputDataConfig.CompressionType",
+        "GZIP: one tar.gz each; NONE: an object for every file, below output/model/.",
+    ),
     _acts(f"{_RESOURCES}.InstanceType", "Told to the program in resourceconfig.json. It limits nothing yet."),
     _acts(f"{_RESOURCES}.InstanceCount", "So many hosts, algo-1 and on, each a program of its own."),
     _recorded(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clary.base.telemetry import get_logger
 from clary.storage.archive import pack
-from clary.storage.port import AccessDenied, ObjectStorage
+from clary.storage.port import AccessDenied, ObjectStorage, StorageError
 from clary.storage.transfer import Cancelled
 from clary.storage.tree import Member, open_member, walk
 
@@ -57,9 +57,14 @@ def upload_tree(
     """Make an object of every file of the merged roots, its key `prefix` + "/" + path; answers their number.
 
     Each object appears whole or not at all, in no particular order. Directories become nothing. Raises `OSError`,
-    `StorageError` or `Cancelled`; the first failure ends the work.
+    `StorageError` (also for a name that no key can have) or `Cancelled`; the first failure ends the work.
     """
     files = [member for member in walk(roots, seen_as=seen_as, on_skip=on_skip) if not member.is_directory]
+    for member in files:
+        if not _is_text(member.path):
+            raise StorageError(
+                f"the file name {os.fsencode(member.path)!r} is not UTF-8, as the key of an object must be"
+            )
     base = f"{prefix.removesuffix('/')}/" if prefix else ""
     with ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="upload-tree") as pool:
         under_way: set[Future[None]] = set()
@@ -91,6 +96,14 @@ def upload_file(storage: ObjectStorage, bucket: str, key: str, path: Path, *, km
         _upload_fd(storage, bucket, key, fd, kms_key_id=kms_key_id, cancelled=lambda: False)
     finally:
         os.close(fd)
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _upload_member(

@@ -82,6 +82,44 @@ def test_an_empty_model_is_uploaded_after_success_only(scene, tmp_path):
     assert keys(bad) == ["out/good/output/model.tar.gz"]
 
 
+def test_an_uncompressed_model_is_uploaded_file_by_file(scene):
+    """CompressionType NONE: each file is an object below output/model/ or output/data/, and the model is that prefix."""
+    files = {"/opt/ml/model/weights": "w", "/opt/ml/model/empty": "", "/opt/ml/output/data/eval.txt": "0.9"}
+    s = scene(script=Script(files=files), output_compression_type="NONE")
+    end = s.go()
+
+    assert (end.failure, end.s3_model_artifacts) == (None, "s3://models/out/job/output/model/")
+    assert {key.removeprefix("out/job/output/"): bytes(s.buckets.get("models", key)) for key in keys(s)} == {
+        "data/eval.txt": b"0.9",
+        "model/empty": b"",
+        "model/weights": b"w",
+    }
+
+
+def test_an_uncompressed_model_may_be_empty(scene):
+    """After success the prefix is told even if there is nothing below it; after failure it is not."""
+    good = scene(name="good", output_compression_type="NONE")
+    bad = scene(name="bad", output_compression_type="NONE", script=Script(exit_code=1))
+
+    assert good.go().s3_model_artifacts == "s3://models/out/good/output/model/"
+    assert bad.go().s3_model_artifacts is None
+    assert keys(good) == []
+
+
+def test_an_uncompressed_upload_that_was_interrupted_is_done_again(scene, tmp_path):
+    """A store that goes away half-way delays the job; in the end every file is there."""
+    faults = [Fault(verb="put", error=Unreachable("connection refused"), on_call=2, times=3)]
+    storage = FaultyStorage(DirectoryStorage(tmp_path / "s3"), faults)
+    s = scene(
+        storage=storage,
+        script=Script(files={f"/opt/ml/model/{n}": "x" for n in range(5)}),
+        output_compression_type="NONE",
+    )
+
+    assert s.go().failure is None
+    assert keys(s) == [f"out/job/output/model/{n}" for n in range(5)]
+
+
 def test_a_job_without_channels_trains_at_once(scene):
     """Nothing to stage: no message of it, and the program runs."""
     assert scene(channels=(), script=MODEL).go().program_end.exit_code == 0

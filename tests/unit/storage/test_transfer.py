@@ -364,6 +364,15 @@ def test_a_tree_becomes_objects(storage, tmp_path, prefix):
     }
 
 
+def test_a_file_name_that_no_key_can_have_fails_a_tree(storage, tmp_path):
+    """Keys are UTF-8; a file with another name must not be left out in silence."""
+    root = tmp_path / "model"
+    root.mkdir()
+    (root / os.fsdecode(b"caf\xe9")).write_bytes(b"x")
+    with pytest.raises(StorageError, match=r"caf\\xe9"):
+        upload_tree(storage, BUCKET, "p", [root])
+
+
 def test_a_tree_with_a_failing_object_fails(storage, tmp_path):
     """The first failure ends the upload of a tree and comes out."""
     root = tmp_path / "model"
