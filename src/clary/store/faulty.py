@@ -45,12 +45,25 @@ class FaultyStore:
         _raise(late)
         return job
 
+    async def find(self, training_job_name: str) -> TrainingJob:
+        """See `port.Store`."""
+        late = self._call("find", training_job_name)
+        job = await self._inner.find(training_job_name)
+        _raise(late)
+        return job
+
     async def commit(self, job: TrainingJob) -> TrainingJob:
         """See `port.Store`."""
         late = self._call("commit", job.training_job_name)
         written = await self._inner.commit(job)
         _raise(late)
         return written
+
+    async def delete(self, job: TrainingJob) -> None:
+        """See `port.Store`."""
+        late = self._call("delete", job.training_job_name)
+        await self._inner.delete(job)
+        _raise(late)
 
     async def list(self, query: ListQuery, *, limit: int, after: Cursor | None = None) -> Page:
         """See `port.Store`."""

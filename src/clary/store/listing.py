@@ -25,8 +25,10 @@ WINDOWS = (1_000, 4_000, 15_000)
 """How many index entries a walk looks at in one go; the first is small, since most pages are full at once."""
 
 NARROW_MAX_WITH_ROWS = 1_000
-WINDOWS_WITH_ROWS = (250, 750)
-"""The same where each job's row must be read, since no index of an order carries last_modified_time."""
+WINDOWS_WITH_ROWS = (1_000, 4_000)
+WINDOWS_WITH_SCATTERED_ROWS = (250, 750)
+"""The same where each job's row must be read, since no index of an order carries last_modified_time. In the order of
+creation the rows lie side by side; in any other, each is on another page."""
 
 Key = tuple[str | int, ...]
 """What an order sorts by: its columns' values. The name is among them, so that no two jobs have the same."""
@@ -118,7 +120,9 @@ class _Search:
             where = self._status().between("creation_time", *self._creation)
             if self._holds_few(by_creation, where, NARROW_MAX_WITH_ROWS if modified else NARROW_MAX):
                 return self._narrow(by_creation, self._filters()), None
-        return self._walk(WINDOWS_WITH_ROWS if modified else WINDOWS)
+        if not modified:
+            return self._walk(WINDOWS)
+        return self._walk(WINDOWS_WITH_ROWS if self._columns[0] == "creation_time" else WINDOWS_WITH_SCATTERED_ROWS)
 
     def cursor(self, key: Key) -> Cursor:
         """The cursor that goes on behind `key`."""

@@ -36,14 +36,24 @@ class MemoryStore:
             raise NoSuchJob(training_job_name)
         return job
 
+    async def find(self, training_job_name: str) -> TrainingJob:
+        """See `port.Store`."""
+        job = self._jobs.get(training_job_name.lower())
+        if job is None:
+            raise NoSuchJob(training_job_name)
+        return job
+
     async def commit(self, job: TrainingJob) -> TrainingJob:
         """See `port.Store`."""
-        kept = await self.get(job.training_job_name)
-        if kept.version != job.version:
-            raise StaleVersion(job.training_job_name)
+        await self._check_unchanged(job)
         written = msgspec.structs.replace(job, version=job.version + 1)
         self._jobs[job.training_job_name.lower()] = written
         return written
+
+    async def delete(self, job: TrainingJob) -> None:
+        """See `port.Store`."""
+        await self._check_unchanged(job)
+        del self._jobs[job.training_job_name.lower()]
 
     async def list(self, query: ListQuery, *, limit: int, after: Cursor | None = None) -> Page:
         """See `port.Store`."""
@@ -70,6 +80,11 @@ class MemoryStore:
 
     async def close(self) -> None:
         """See `port.Store`; the jobs stay readable."""
+
+    async def _check_unchanged(self, job: TrainingJob) -> None:
+        kept = await self.get(job.training_job_name)
+        if (kept.version, kept.creation_time) != (job.version, job.creation_time):
+            raise StaleVersion(job.training_job_name)
 
 
 def _fits(job: TrainingJob, query: ListQuery) -> bool:

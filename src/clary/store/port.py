@@ -28,7 +28,7 @@ class NoSuchJob(Exception):
 
 
 class StaleVersion(Exception):
-    """Somebody else wrote the job since it was read: read it again, decide again."""
+    """Somebody else wrote the job since it was read, or deleted it and used its name: read it again, decide again."""
 
 
 class SortBy(StrEnum):
@@ -96,17 +96,29 @@ class Store(Protocol):
         """The job of that name, spelt exactly. Raises `NoSuchJob`."""
         ...
 
+    async def find(self, training_job_name: str) -> TrainingJob:
+        """The job of that name, letter case aside, as an ARN has it. Raises `NoSuchJob`."""
+        ...
+
     async def commit(self, job: TrainingJob) -> TrainingJob:
         """Replace the job if it is still at `job.version`; the answer carries the next version.
 
-        Raises `StaleVersion` (nothing was written) and `NoSuchJob`.
+        Raises `StaleVersion` (nothing was written) and `NoSuchJob`. A job that was deleted stays so, also when its name
+        was used again: a job is told from a later one of its name by its creation time.
+        """
+        ...
+
+    async def delete(self, job: TrainingJob) -> None:
+        """Forget the job if it is still at `job.version`; afterwards its name is free, in any letter case.
+
+        Raises `StaleVersion` (nothing was deleted) and `NoSuchJob`.
         """
         ...
 
     async def list(self, query: ListQuery, *, limit: int, after: Cursor | None = None) -> Page:
         """At most `limit` jobs of the query, those after the cursor, which must come from the same query.
 
-        Jobs created between two pages never repeat or hide another. A job whose status or time changes meanwhile may move
+        Jobs created or deleted between two pages never repeat or hide another. A job whose status or time changes meanwhile may move
         across the cursor, if that is what the list is sorted or filtered by.
         """
         ...

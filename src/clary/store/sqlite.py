@@ -33,7 +33,7 @@ _INSERT = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_DOCUMENT = "INSERT INTO training_job_document (id, document) VALUES (?, ?)"
 _SAME_NAME = "SELECT training_job_arn FROM training_job WHERE training_job_name = ? COLLATE NOCASE"
-_PRESENT = "SELECT id, version, status, released FROM training_job WHERE training_job_name = ?"
+_PRESENT = "SELECT id, version, creation_time, status, released FROM training_job WHERE training_job_name = ?"
 # Two, because SQLite rewrites each index that has a column which is set, changed or not.
 _UPDATE = """
     UPDATE training_job SET last_modified_time = ?, training_end_time = ?, secondary_status = ?, version = ?
@@ -44,6 +44,9 @@ _UPDATE_AND_REFILE = """
     WHERE id = ?"""
 _UPDATE_DOCUMENT = "UPDATE training_job_document SET document = ? WHERE id = ?"
 _GET = "SELECT document FROM training_job JOIN training_job_document USING (id) WHERE training_job_name = ?"
+_FIND = _GET + " COLLATE NOCASE"
+_DELETE = "DELETE FROM training_job WHERE id = ?"
+_DELETE_DOCUMENT = "DELETE FROM training_job_document WHERE id = ?"
 _UNRELEASED = "SELECT training_job_name FROM training_job WHERE released = 0 ORDER BY creation_time, training_job_name"
 
 
@@ -89,15 +92,11 @@ class SqliteStore:
 
     async def get(self, training_job_name: str) -> TrainingJob:
         """See `port.Store`."""
-        with unavailable(self._path):
-            # All rows, though there is one: a statement short of its end keeps its snapshot, and the log cannot shrink.
-            rows = self._lookups.execute(_GET, (training_job_name,)).fetchall()
-        if not rows:
-            raise NoSuchJob(training_job_name)
-        try:
-            return _decoder.decode(rows[0][0])
-        except msgspec.DecodeError as error:
-            raise DatabaseUnavailable(f"{self._path}: the job {training_job_name} is damaged: {error}") from error
+        return self._look_up(_GET, training_job_name)
+
+    async def find(self, training_job_name: str) -> TrainingJob:
+        """See `port.Store`."""
+        return self._look_up(_FIND, training_job_name)
 
     async def commit(self, job: TrainingJob) -> TrainingJob:
         """See `port.Store`."""
@@ -106,12 +105,7 @@ class SqliteStore:
         document = _encoder.encode(written)
 
         def write(connection: sqlite3.Connection) -> None:
-            present = connection.execute(_PRESENT, (job.training_job_name,)).fetchone()
-            if present is None:
-                raise NoSuchJob(job.training_job_name)
-            row, version, *filed_under = present
-            if version != job.version:
-                raise StaleVersion(job.training_job_name)
+            row, filed_under = _present(connection, job)
             if filed_under == [*columns[4:]]:
                 connection.execute(_UPDATE, (*columns[:4], row))
             else:
@@ -120,6 +114,16 @@ class SqliteStore:
 
         await self._write(write)
         return written
+
+    async def delete(self, job: TrainingJob) -> None:
+        """See `port.Store`."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            row, _ = _present(connection, job)
+            connection.execute(_DELETE, (row,))
+            connection.execute(_DELETE_DOCUMENT, (row,))
+
+        await self._write(write)
 
     async def list(self, query: ListQuery, *, limit: int, after: Cursor | None = None) -> Page:
         """See `port.Store`."""
@@ -138,6 +142,17 @@ class SqliteStore:
             self._lookups.close()
             await self._writes.close()  # last: see there
 
+    def _look_up(self, query: str, training_job_name: str) -> TrainingJob:
+        with unavailable(self._path):
+            # All rows, though there is one: a statement short of its end keeps its snapshot, and the log cannot shrink.
+            rows = self._lookups.execute(query, (training_job_name,)).fetchall()
+        if not rows:
+            raise NoSuchJob(training_job_name)
+        try:
+            return _decoder.decode(rows[0][0])
+        except msgspec.DecodeError as error:
+            raise DatabaseUnavailable(f"{self._path}: the job {training_job_name} is damaged: {error}") from error
+
     async def _write(self, write: Write) -> None:
         self._check_open()
         with unavailable(self._path):
@@ -151,6 +166,17 @@ class SqliteStore:
     def _check_open(self) -> None:
         if self._closed:
             raise DatabaseUnavailable(f"{self._path}: the store is closed")
+
+
+def _present(connection: sqlite3.Connection, job: TrainingJob) -> tuple[int, list[str | int]]:
+    """The row of the job, and what indexes file it under. Raises `NoSuchJob`, or `StaleVersion` if it is not that job."""
+    present = connection.execute(_PRESENT, (job.training_job_name,)).fetchone()
+    if present is None:
+        raise NoSuchJob(job.training_job_name)
+    row, version, creation_time, *filed_under = present
+    if (version, creation_time) != (job.version, job.creation_time):
+        raise StaleVersion(job.training_job_name)
+    return row, filed_under
 
 
 def _changing(job: TrainingJob) -> tuple[str | int | None, ...]:

@@ -88,6 +88,7 @@ def test_sqlite_lists_what_the_model_lists(both, budget, query, limit):
                 patch.setattr(listing, name, value)
             patch.setattr(listing, "WINDOWS", (2, 5))
             patch.setattr(listing, "WINDOWS_WITH_ROWS", (1, 3))
+            patch.setattr(listing, "WINDOWS_WITH_SCATTERED_ROWS", (3, 1))
         names, _ = run(_walk(sqlite, query, limit))
     assert names == run(_walk(memory, query, limit))[0]
 

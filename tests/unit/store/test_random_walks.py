@@ -75,7 +75,7 @@ class JobStoreWalk(RuleBasedStateMachine):
         failure = internal_error() if event is Event.FAILED else None
         moved = transitions.apply(job, event, at=self._now, reason="walk", failure=failure)
         written = self._both(lambda store: store.commit(transitions.touch(moved, self._now)))
-        if written is not StaleVersion:
+        if written not in {StaleVersion, NoSuchJob}:
             self._read[name] = written
 
     @rule(name=_names)
@@ -83,6 +83,19 @@ class JobStoreWalk(RuleBasedStateMachine):
         job = self._read.get(name)
         if job is not None and job.is_terminal:
             self._both(lambda store: store.commit(transitions.release(job)))
+
+    @rule(name=_names)
+    def find(self, name):
+        self._both(lambda store: store.find(name))
+
+    @rule(name=_names, fresh=st.booleans())
+    def delete(self, name, fresh):
+        """Delete what was read, which may be stale, deleted before, or of an earlier job of the name."""
+        if fresh:
+            self.read(name)
+        job = self._read.get(name)
+        if job is not None:
+            self._both(lambda store: store.delete(job))
 
     @rule(name=_names)
     def commit_what_was_never_created(self, name):
