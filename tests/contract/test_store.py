@@ -94,10 +94,102 @@ class StoreContract:
         assert run(store.get("Job-A")) == first
 
     def test_a_name_stays_taken_when_its_job_has_ended(self, store, run):
-        """Jobs are never removed."""
+        """Until somebody deletes the job."""
         run(store.create(make_job("job", status="Completed", released=True)))
         with pytest.raises(NameTaken):
             run(store.create(make_job("job")))
+
+    @pytest.mark.parametrize("name", ["Job-A", "job-a", "JOB-A"])
+    def test_a_job_is_found_by_its_name_in_any_letter_case(self, store, run, name):
+        """As its ARN has it; a name that was never used finds nothing."""
+        job = make_job("Job-A")
+        run(store.create(job))
+        run(store.create(make_job("Job-B")))
+        assert run(store.find(name)) == job
+        with pytest.raises(NoSuchJob):
+            run(store.find("job"))
+
+    # --- deleting
+
+    def test_a_deleted_job_is_nowhere(self, store, run):
+        """Not to be read, written, listed or worked on; its neighbours are untouched."""
+        job = make_job("Job", status="Completed")
+        run(store.create(job))
+        run(store.create(make_job("neighbour")))
+        run(store.delete(job))
+        for refused in (store.get("Job"), store.find("job"), store.commit(job), store.delete(job)):
+            with pytest.raises(NoSuchJob):
+                run(refused)
+        assert run(_names(store)) == ["neighbour"]
+        assert run(_names(store, status_equals=TrainingJobStatus.COMPLETED)) == []
+        assert run(store.unreleased()) == ("neighbour",)
+
+    def test_a_job_that_was_written_meanwhile_is_not_deleted(self, store, run):
+        """Who deletes must have seen what is deleted."""
+        job = make_job("job")
+        run(store.create(job))
+        kept = run(store.commit(transitions.say(job, "written")))
+        with pytest.raises(StaleVersion):
+            run(store.delete(job))
+        assert run(store.get("job")) == kept
+        run(store.delete(kept))
+        assert run(_names(store)) == []
+
+    def test_a_name_is_free_when_its_job_is_deleted(self, store, run):
+        """In any letter case; the new job has nothing of the old one."""
+        first = make_job("Job", status="Failed")
+        run(store.create(first))
+        run(store.delete(first))
+        second = make_job("JOB", at=NOW + 1)
+        run(store.create(second))
+        assert run(store.find("job")) == second
+        assert run(_names(store)) == ["JOB"]
+
+    def test_a_late_write_reaches_no_later_job_of_the_same_name(self, store, run):
+        """Even at the same version: neither a commit nor a delete that was meant for the job that is gone."""
+        first = make_job("job")
+        run(store.create(first))
+        run(store.delete(first))
+        second = make_job("job", at=NOW + 1)
+        run(store.create(second))
+        for late in (store.commit(transitions.say(first, "late")), store.delete(first)):
+            with pytest.raises(StaleVersion):
+                run(late)
+        assert run(store.get("job")) == second
+
+    def test_a_delete_and_a_write_at_the_same_moment_do_not_both_happen(self, store, run):
+        """The first wins; a deleted job is not written back."""
+        job = make_job("job")
+
+        async def race(delete_first: bool) -> list[Any]:
+            await store.create(job)
+            calls = [store.delete(job), store.commit(transitions.say(job, "written"))]
+            return await asyncio.gather(*(calls if delete_first else reversed(calls)), return_exceptions=True)
+
+        assert [type(outcome) for outcome in run(race(delete_first=True))] == [type(None), NoSuchJob]
+        assert run(_names(store)) == []
+        assert [type(outcome) for outcome in run(race(delete_first=False))] == [TrainingJob, StaleVersion]
+        assert run(_names(store)) == ["job"]
+
+    @pytest.mark.parametrize("descending", [False, True])
+    @pytest.mark.parametrize("sort_by", SortBy)
+    def test_jobs_that_are_deleted_between_two_pages_hide_no_other(self, store, run, sort_by, descending):
+        """Also if they are the last of a page, at which the cursor stands."""
+
+        async def walk() -> list[str]:
+            jobs = {f"job-{n}": make_job(f"job-{n}", at=NOW + n % 3) for n in range(12)}
+            for job in jobs.values():
+                await store.create(job)
+            seen = []
+            async for page in _pages(store, ListQuery(sort_by=sort_by, descending=descending), 3):
+                names = [summary.training_job_name for summary in page.summaries]
+                seen += names
+                for name in names:
+                    await store.delete(jobs[name])
+            return seen
+
+        assert sorted(run(walk())) == sorted(f"job-{n}" for n in range(12))
+        assert run(_names(store)) == []
 
     # --- guarded writes
 
@@ -413,4 +505,43 @@ def test_a_write_is_there_as_soon_as_it_is_committed_and_not_before(run, tmp_pat
     assert died.stdout == b""
     store = run(SqliteStore.open(tmp_path / "jobs.db"))
     assert ("job-0-0" in run(_names(store))) is is_there
+    run(store.close())
+
+
+_DELETER = """
+import asyncio, sys
+from pathlib import Path
+from factories import make_job
+from clary.store.sqlite import SqliteStore
+
+async def main():
+    store = await SqliteStore.open(Path(sys.argv[1]))
+    await store.delete(await store.get("job"))
+    print("deleted", flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("point", "is_there"), [("store.written", True), ("store.committed", False)])
+def test_a_killed_delete_has_happened_whole_or_not_at_all(run, tmp_path, point, is_there):
+    """Killed just before the COMMIT, the job is there and whole; just after it, its name is free."""
+    path = tmp_path / "jobs.db"
+    job = make_job("job", status="Completed", released=True)
+
+    async def create() -> None:
+        store = await SqliteStore.open(path)
+        await store.create(job)
+        await store.close()
+
+    run(create())
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CLARY_FAULT_CRASH": point}
+    died = subprocess.run([sys.executable, "-c", _DELETER, path], env=environment, stdout=subprocess.PIPE, timeout=60)
+    assert died.returncode == -signal.SIGKILL
+    assert died.stdout == b""
+    store = run(SqliteStore.open(path))
+    if is_there:
+        assert run(store.get("job")) == job
+    else:
+        run(store.create(make_job("JOB")))
     run(store.close())

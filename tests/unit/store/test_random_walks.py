@@ -75,7 +75,7 @@ class JobStoreWalk(RuleBasedStateMachine):
         failure = internal_error() if event is Event.FAILED else None
         moved = transitions.apply(job, event, at=self._now, reason="walk", failure=failure)
         written = self._both(lambda store: store.commit(transitions.touch(moved, self._now)))
-        if written not in {StaleVersion, NoSuchJob}:
+        if written is not StaleVersion and written is not NoSuchJob:
             self._read[name] = written
 
     @rule(name=_names)
