@@ -17,10 +17,12 @@ from typing import Any
 import msgspec
 import uvicorn
 
+from clary.aws.connection import Connection
 from clary.aws.gateway import Gateway
 from clary.aws.paging import PageTokens
 from clary.aws.s3_gate import S3Gate
 from clary.aws.sigv4 import Credential
+from clary.aws.throttle import Throttle
 from clary.base.clock import SystemClock
 from clary.base.files import AlreadyLocked, exclusive_lock
 from clary.base.home import ClientCredentials, Home, ServerInfo
@@ -131,6 +133,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             region=settings.region,
             s3=gate,
             body_limit_bytes=settings.body_limit_bytes,
+            throttle=Throttle(settings.throttle_rps, burst=settings.throttle_burst),
         )
         await stack.enter_async_context(_background(controller.run()))
         await stack.enter_async_context(_http(gateway, listener))
@@ -233,7 +236,7 @@ async def _http(gateway: Gateway, listener: socket.socket) -> AsyncIterator[None
     server = _Server(
         uvicorn.Config(
             gateway,
-            http="httptools",
+            http=Connection,
             loop="none",
             lifespan="off",
             ws="none",

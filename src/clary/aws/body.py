@@ -31,11 +31,16 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit_byte
         async with asyncio.timeout(BODY_SECONDS):
             return await _read(receive, limit_bytes)
     except TimeoutError:
-        raise AwsError(code="RequestTimeoutException", message="The request body did not arrive in time.") from None
+        raise late() from None
+
+
+def late() -> AwsError:
+    """The answer to a body that does not arrive. Source: common errors of the AWS JSON services."""
+    return AwsError(code="RequestTimeoutException", message="The request body did not arrive in time.", http_status=408)
 
 
 def too_large(limit_bytes: int) -> AwsError:
-    """The answer to a body over the limit. Code inferred."""
+    """The answer to a body over the limit. Source: common errors of the AWS JSON services."""
     return AwsError(
         code="RequestEntityTooLargeException",
         message=f"The request body is larger than {limit_bytes} bytes.",

@@ -12,12 +12,13 @@ from clary.aws import json_rpc, sigv4
 from clary.aws.body import Receive, read_body
 from clary.aws.canonical import Request
 from clary.aws.claim import read_claim
-from clary.aws.errors import AwsError
+from clary.aws.errors import AwsError, ThrottlingException
 from clary.aws.handlers import Handler, RequestContext, Service
 from clary.aws.model import Operation, ServiceModel
 from clary.aws.query_xml import QUERY_XML
 from clary.aws.refusals import Cause, Refused
 from clary.aws.sigv4 import CredentialLookup, SigningKeys
+from clary.aws.throttle import Throttle
 from clary.aws.validation import Validators
 from clary.aws.wire import Answer, Wire
 from clary.base.clock import Clock
@@ -71,6 +72,7 @@ class Chain:
         account_id: str,
         region: str,
         body_limit_bytes: int,
+        throttle: Throttle,
     ) -> None:
         """Raises ValueError for a handler whose operation the model does not know. Reads the models: tens of ms each."""
         self._services = {service.name: ServedService(service) for service in services}
@@ -79,6 +81,7 @@ class Chain:
         self._account_id = account_id
         self._region = region
         self._body_limit_bytes = body_limit_bytes
+        self._throttle = throttle
         self._signing_keys = SigningKeys()
 
     async def answer(self, exchange: Exchange) -> Answer:
@@ -86,11 +89,12 @@ class Chain:
         service = self._find_service(exchange)
         body = await read_body(exchange.receive, exchange.headers, self._body_limit_bytes)
         request = exchange.request(body)
+        now = self._clock.now()
         verified = sigv4.verify(
             request,
             claim=read_claim(request, exchange.headers),
             credentials=self._credentials,
-            now=self._clock.now(),
+            now=now,
             signing_keys=self._signing_keys,
         )
         if verified.claim.service != exchange.service_name:  # two readings of a crafted header must not both count
@@ -98,6 +102,8 @@ class Chain:
                 Cause.WRONG_SCOPE, f"Credential should be scoped to correct service: '{exchange.service_name}'."
             )
         operation, handler = self._find_operation(exchange, request, service)
+        if not self._throttle.take(operation.service, operation.name, now):
+            raise ThrottlingException("Rate exceeded")
         params = exchange.wire.parse(request, operation)
         params = _validated(params, operation, service)
         context = RequestContext(

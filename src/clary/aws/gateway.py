@@ -5,6 +5,8 @@ stream and all, to the S3 gate; every other service goes through `Chain`. Whatev
 well-formed answer of its protocol, and nothing of our insides. `GET /_clary/health` needs no signature.
 """
 
+import asyncio
+import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
@@ -19,6 +21,7 @@ from clary.aws.handlers import Service
 from clary.aws.query_xml import QUERY_XML
 from clary.aws.refusals import Refused
 from clary.aws.sigv4 import CredentialLookup
+from clary.aws.throttle import Throttle
 from clary.aws.wire import Answer
 from clary.base.clock import Clock
 from clary.base.telemetry import get_logger
@@ -46,6 +49,7 @@ class Gateway:
         region: str,
         s3: ASGIApp | None = None,
         body_limit_bytes: int = BODY_LIMIT_BYTES,
+        throttle: Throttle | None = None,
     ) -> None:
         """Raises ValueError when a handler's operation is not in the service model."""
         self._chain = Chain(
@@ -55,6 +59,7 @@ class Gateway:
             account_id=account_id,
             region=region,
             body_limit_bytes=body_limit_bytes,
+            throttle=throttle or Throttle({}, burst=1),
         )
         self._s3 = s3
 
@@ -72,7 +77,8 @@ class Gateway:
         # A request that is unsigned and looks like no other protocol is anonymous S3: the gate says what comes of it.
         anonymous = service_name is None and wire is not QUERY_XML and b"x-amz-target" not in headers
         if self._s3 is not None and (service_name == "s3" or anonymous):
-            await self._s3(scope, receive, send)
+            with contextlib.suppress(asyncio.CancelledError):  # the server stops and has waited long enough
+                await self._s3(scope, receive, send)
             return
         exchange = Exchange(
             request_id=request_id,
@@ -86,6 +92,11 @@ class Gateway:
             answer = await self._answer(exchange)
         except Disconnected:
             return
+        except asyncio.CancelledError:  # the server stops and has waited long enough
+            error = AwsError(
+                code="ServiceUnavailable", message="The server is stopping. Please try again.", http_status=503
+            )
+            answer = wire.error(error, self._chain.model(service_name), request_id)
         await _send(send, answer, request_id)
 
     async def _answer(self, exchange: Exchange) -> Answer:
@@ -128,7 +139,7 @@ async def _send(send: Send, answer: Answer, request_id: str) -> None:
         (b"content-type", answer.content_type),
         (b"content-length", str(len(answer.body)).encode()),
     ]
-    if answer.http_status == 413:
+    if answer.http_status in {408, 413, 503}:
         headers.append((b"connection", b"close"))  # the rest of the body must not be taken for the next request
     await send({"type": "http.response.start", "status": answer.http_status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

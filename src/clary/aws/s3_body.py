@@ -19,6 +19,9 @@ from clary.aws.errors import AwsError
 from clary.aws.refusals import Cause, Refused
 from clary.aws.sigv4 import UNSIGNED_PAYLOAD
 
+STALL_SECONDS = 60
+"""A caller who sends nothing more of his object for so long is given up; AWS waits about 20 seconds."""
+
 _STREAMING = {aws_chunked.SIGNED, aws_chunked.SIGNED_TRAILER, aws_chunked.UNSIGNED_TRAILER}
 
 
@@ -82,6 +85,7 @@ class Incoming:
     def __init__(self, receive: Receive) -> None:
         self.begun = False
         self.ended = False
+        self.stalled = False
         self._receive = receive
 
     async def __call__(self) -> Any:
@@ -92,13 +96,26 @@ class Incoming:
             self.ended = True
         return message
 
+    async def piece(self) -> Any:
+        """The next message, if the body goes on in time. Raises `AwsError` (RequestTimeout)."""
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                return await self()
+        except TimeoutError:
+            self.stalled = True
+            raise AwsError(
+                code="RequestTimeout",
+                message="Your socket connection to the server was not read from or written to within the timeout period. "
+                "Idle connections will be closed.",
+            ) from None
+
     async def settle(self, headers: Mapping[bytes, bytes]) -> bool:
         """Read the rest of the body to throw it away, so that an early answer is heard. Raises `Disconnected`.
 
         False when the connection must be closed instead: the caller waits for leave to send and must not mistake our
         answer for it, or there is too much to come.
         """
-        if not self.begun and b"expect" in headers:
+        if self.stalled or (not self.begun and b"expect" in headers):
             return False
         size = 0
         try:
@@ -137,7 +154,7 @@ class UploadBody:
         held = b""
         try:
             while not self._incoming.ended:
-                message = await self._incoming()
+                message = await self._incoming.piece()
                 if message["type"] == "http.disconnect":
                     raise Disconnected
                 for piece in self._coding.feed(message.get("body", b"")):

@@ -46,8 +46,18 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(name="s3_port", default="0", help="port of the embedded S3; 0: a free one, kept from then on"),
     Setting(name="body_limit_bytes", default="1048576", help="largest request body of the API, S3 excepted"),
+    Setting(
+        name="throttle_rps",
+        default="",
+        help="requests a second that each service takes before it answers ThrottlingException: a number, or by class of "
+        "operations, such as create=1 read=20 write=5; empty: no limit",
+    ),
+    Setting(name="throttle_burst", default="10", help="how many requests of a class may come at once when throttled"),
     Setting(name="log_level", default="info", help="debug, info, warning or error"),
 )
+
+
+_THROTTLE_CLASSES = ("create", "read", "write")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +72,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     images: Path | None
     s3_port: int
     body_limit_bytes: int
+    throttle_rps: Mapping[str, float]
+    throttle_burst: int
     log_level: str
 
 
@@ -86,6 +98,8 @@ def load(command_line: Mapping[str, str | None], environment: Mapping[str, str])
         images=Path(values["images"]).expanduser() if values["images"] else None,
         s3_port=_number("s3_port", values["s3_port"], 0, 55535),
         body_limit_bytes=_number("body_limit_bytes", values["body_limit_bytes"], 1024, 1 << 30),
+        throttle_rps=_rates(values["throttle_rps"]),
+        throttle_burst=_number("throttle_burst", values["throttle_burst"], 1, 100_000),
         log_level=_matching("log_level", values["log_level"], "debug|info|warning|error", "a level of the log"),
     )
 
@@ -120,6 +134,21 @@ def _number(name: str, value: str, least: int, most: int) -> int:
     if not re.fullmatch(r"\d{1,12}", value) or not least <= int(value) <= most:
         raise InvalidSetting(f"{name}: {value!r} is no number from {least} to {most}")
     return int(value)
+
+
+def _rates(value: str) -> dict[str, float]:
+    """Requests a second by class of operations; one number stands for every class."""
+    given = value.replace(",", " ").split()
+    if len(given) == 1 and "=" not in given[0]:
+        given = [f"{name}={given[0]}" for name in _THROTTLE_CLASSES]
+    rates = {}
+    for part in given:
+        name, _, rate = part.partition("=")
+        if name not in _THROTTLE_CLASSES or not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", rate) or not float(rate):
+            classes = ", ".join(_THROTTLE_CLASSES)
+            raise InvalidSetting(f"throttle_rps: {part!r} is no number above 0, or CLASS=NUMBER with {classes}")
+        rates[name] = float(rate)
+    return rates
 
 
 def _matching(name: str, value: str, pattern: str, what: str) -> str:

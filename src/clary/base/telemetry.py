@@ -64,7 +64,10 @@ def configure(stream: TextIO, level: str) -> None:
     """Send Clary's own log to `stream`, from `level` ("debug", "info", "warning", "error") up."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonLines())
-    root = logging.getLogger("clary")
-    root.handlers[:] = [handler]
-    root.propagate = False
-    root.setLevel(level.upper())
+    # What the web server and the event loop have to say must be JSON lines too; of theirs, only trouble is of interest.
+    levels = {"clary": level.upper(), "uvicorn": "WARNING", "asyncio": "WARNING"}
+    for name, least in levels.items():
+        root = logging.getLogger(name)
+        root.handlers[:] = [handler]
+        root.propagate = False
+        root.setLevel(least)
