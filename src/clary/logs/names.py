@@ -2,7 +2,8 @@
 
 A stream `job/algo-1-1699307977` of group `/aws/x` lies in `<root>/%2Faws%2Fx/job/=algo-1-1699307977`: one directory a
 component, so that a prefix that ends in a slash is one small directory however many jobs the group holds, and `=` before
-the last, so that a stream `job` can live beside it. Names beginning with `@` are the store's own.
+the last, so that a stream `job` can live beside it. Names beginning with `@` are the store's own: below `<root>/@metrics`
+lie the metric series, one directory an owner.
 """
 
 import os
@@ -12,6 +13,7 @@ from urllib.parse import quote, unquote
 
 _MAX_FILE_NAME = 250
 _EMPTY = "%"  # no component is encoded so
+_METRICS = "@metrics"
 
 
 def _encode(component: str) -> str:
@@ -49,6 +51,21 @@ def stream_names(directory: Path, *, prefix: str, after: str | None, descending:
     Only the directories that the answer needs are read. A name is given also for a stream that is only being made.
     """
     return _walk(os.fspath(directory), "", prefix, after, descending=descending)
+
+
+def series_directory(root: Path, owner: str) -> Path:
+    """Where the metric series of an owner lie. Raises ValueError for a name too long to be a file's."""
+    return root / _METRICS / _encode(owner)
+
+
+def series_writer_file(directory: Path, writer: str) -> Path:
+    """The file of points of one of an owner's writers. Raises ValueError for a name too long to be a file's."""
+    return directory / f"{_encode(writer)}.points"
+
+
+def series_owners(root: Path) -> list[str]:
+    """All owners of metric series, sorted."""
+    return sorted(_decode(name) for name in _listdir(root / _METRICS) if not name.startswith("."))
 
 
 def _walk(directory: str, base: str, prefix: str, after: str | None, *, descending: bool) -> Iterator[str]:
