@@ -10,6 +10,7 @@ import msgspec
 
 from clary.base.clock import Instant
 from clary.jobs import transitions
+from clary.jobs.algorithm import ChannelSpecification, TrainingSpecification
 from clary.jobs.failure import JobFailure, internal_error
 from clary.jobs.model import (
     AlgorithmSpecification,
@@ -77,6 +78,18 @@ def make_request(
         hyper_parameters={"epochs": "3"},
     )
     return msgspec.structs.replace(request, **changes)
+
+
+def make_training_specification(**changes: Any) -> TrainingSpecification:
+    """How an algorithm trains that reads one optional channel, `train`; `changes` replace fields."""
+    specification = TrainingSpecification(
+        training_image="clary/python",
+        supported_training_instance_types=("ml.m5.large",),
+        training_channels=(
+            ChannelSpecification(name="train", supported_content_types=(), supported_input_modes=("File",)),
+        ),
+    )
+    return msgspec.structs.replace(specification, **changes)
 
 
 def make_program(**changes: Any) -> Program:

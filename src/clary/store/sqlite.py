@@ -21,6 +21,8 @@ from clary.store.errors import DatabaseUnavailable
 from clary.store.group_commit import GroupCommit, Write
 from clary.store.listing import find_page
 from clary.store.port import Cursor, ListQuery, NameTaken, NoSuchJob, Page, StaleVersion
+from clary.store.sqlite_algorithms import REFUSALS as ALGORITHM_REFUSALS
+from clary.store.sqlite_algorithms import SqliteAlgorithmStore
 
 _T = TypeVar("_T")
 
@@ -61,7 +63,9 @@ class SqliteStore:
         self._lists = open_reader(path)
         self._list_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clary-store-lists")
         self._writes = GroupCommit(
-            writer, refusals=(NameTaken, StaleVersion, NoSuchJob), patience_s=connections.WRITE_PATIENCE_S
+            writer,
+            refusals=(NameTaken, StaleVersion, NoSuchJob, *ALGORITHM_REFUSALS),
+            patience_s=connections.WRITE_PATIENCE_S,
         )
         self._closed = False
 
@@ -133,6 +137,10 @@ class SqliteStore:
         """See `port.Store`."""
         return await self._read_apart(lambda: tuple(row[0] for row in self._lists.execute(_UNRELEASED)))
 
+    def algorithms(self) -> SqliteAlgorithmStore:
+        """The algorithms in the same file, of use until this store is closed."""
+        return SqliteAlgorithmStore(self._path, write=self._write, read=self._read_with)
+
     async def close(self) -> None:
         """See `port.Store`."""
         if not self._closed:
@@ -162,6 +170,9 @@ class SqliteStore:
         self._check_open()
         with unavailable(self._path):
             return await asyncio.get_running_loop().run_in_executor(self._list_thread, read)
+
+    async def _read_with(self, read: Callable[[sqlite3.Connection], _T]) -> _T:
+        return await self._read_apart(lambda: read(self._lists))
 
     def _check_open(self) -> None:
         if self._closed:
