@@ -8,7 +8,7 @@ value that changes nothing: false, zero, empty, or one listed in `passes`.
 no row covers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -143,30 +143,37 @@ ECHOED: tuple[str, ...] = (
 """Top-level members that Describe shows again just as they came: recorded ones, and refused ones set to nothing."""
 
 
-def refuse_unsupported(params: dict[str, Any]) -> None:
-    """Raise one `ValidationException` that names every member which is set to something that Clary would ignore."""
-    refused = [
-        f"'{where}' is not supported: {member.why}"
-        for name in params
-        for member, path in _REFUSED.get(name, ())
-        for where, value in _values(params, path, "")
-        if value and value not in member.passes
-    ]
-    if refused:
-        raise ValidationException("; ".join(refused) + ".")
+RefusedRows = Mapping[str, Sequence[tuple[Member, tuple[str, ...]]]]
+"""The rows that refuse, with their paths in parts, by the top-level member that they are about."""
 
 
-def _refused_by_name() -> dict[str, list[tuple[Member, tuple[str, ...]]]]:
-    """The rows that refuse, with their paths in parts, by the top-level member that they are about."""
+def refused_rows(members: Sequence[Member]) -> RefusedRows:
+    """The rows of a table that refuse."""
     rows: dict[str, list[tuple[Member, tuple[str, ...]]]] = {}
-    for member in MEMBERS:
+    for member in members:
         if member.effect is Effect.REFUSED:
             path = tuple(member.path.split("."))
             rows.setdefault(path[0].removesuffix("[]"), []).append((member, path))
     return rows
 
 
-_REFUSED = _refused_by_name()
+_REFUSED = refused_rows(MEMBERS)
+
+
+def refuse_unsupported(params: dict[str, Any], rows: RefusedRows = _REFUSED) -> None:
+    """Raise one `ValidationException` that names every member which is set to something that Clary would ignore.
+
+    `rows` are those of another operation than CreateTrainingJob.
+    """
+    refused = [
+        f"'{where}' is not supported: {member.why}"
+        for name in params
+        for member, path in rows.get(name, ())
+        for where, value in _values(params, path, "")
+        if value and value not in member.passes
+    ]
+    if refused:
+        raise ValidationException("; ".join(refused) + ".")
 
 
 def _values(value: Any, path: tuple[str, ...], where: str) -> Iterator[tuple[str, Any]]:
