@@ -108,7 +108,8 @@ class Tag(_Shape, frozen=True, kw_only=True):
 
 
 class TrainingJobRequest(_Shape, frozen=True, kw_only=True):
-    """What the caller of CreateTrainingJob asked for; channels are in the order of the request.
+    """What the caller of CreateTrainingJob asked for; channels are in the order of the request. Tags, which belong to the
+    job and change later, stand on `TrainingJob`.
 
     `recorded` holds members that Describe shows again and that do not act, by their wire names.
     """
@@ -123,7 +124,6 @@ class TrainingJobRequest(_Shape, frozen=True, kw_only=True):
     hyper_parameters: dict[str, str] = {}
     environment: dict[str, str] = {}
     retry_strategy: RetryStrategy | None = None
-    tags: tuple[Tag, ...] = ()
     enable_network_isolation: bool = False
     enable_inter_container_traffic_encryption: bool = False
     recorded: dict[str, Any] = msgspec.field(name="recorded", default_factory=dict)
@@ -164,8 +164,8 @@ class MetricData(msgspec.Struct, frozen=True, kw_only=True):
 class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     """A training job: the request, what it resolved to, and where it stands. Changed by `transitions` only.
 
-    `attempt` counts launches of its ML instances (0: none yet); `released` is true once nothing of the instances is
-    left; `version` rises with each write.
+    `tags` have different keys, in the order in which these were added. `attempt` counts launches of its ML instances (0:
+    none yet); `released` is true once nothing of the instances is left; `version` rises with each write.
     """
 
     training_job_name: str
@@ -180,6 +180,7 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     failure: JobFailure | None = None
     s3_model_artifacts: str | None = None
     final_metric_data_list: tuple[MetricData, ...] = ()
+    tags: tuple[Tag, ...] = ()
     attempt: int = 0
     released: bool = False
     version: int = 0

@@ -1,16 +1,18 @@
 """Moves a job from status to status. The only writer of a job's state, and pure.
 
-Called by `service` (a new job, a stop asked for) and by `controller.decide`. Each move ends the present transition at
-the very millisecond at which the next begins, as SageMaker's descriptions show; a move whose time lies before the
-present transition (clocks of hosts differ) happens when that one began. A move that the table does not know raises
-`IllegalTransition` and changes nothing.
+Called by `service` (a new job, a stop asked for, an update) and by `controller.decide`. Each move ends the present
+transition at the very millisecond at which the next begins, as SageMaker's descriptions show; a move whose time lies
+before the present transition (clocks of hosts differ) happens when that one began. A move that the table does not know
+raises `IllegalTransition` and changes nothing.
 """
+
+from typing import Any
 
 import msgspec
 
 from clary.base.clock import Instant
 from clary.jobs.failure import JobFailure
-from clary.jobs.model import MetricData, Program, SecondaryStatusTransition, TrainingJob, TrainingJobRequest
+from clary.jobs.model import MetricData, Program, SecondaryStatusTransition, Tag, TrainingJob, TrainingJobRequest
 from clary.jobs.status import MESSAGES, TERMINAL, TRANSITIONS, Event, SecondaryStatus
 
 
@@ -18,7 +20,14 @@ class IllegalTransition(Exception):
     """The job is in a status in which this event cannot happen."""
 
 
-def create(request: TrainingJobRequest, *, training_job_arn: str, program: Program, now: Instant) -> TrainingJob:
+def create(
+    request: TrainingJobRequest,
+    *,
+    training_job_arn: str,
+    program: Program,
+    now: Instant,
+    tags: tuple[Tag, ...] = (),
+) -> TrainingJob:
     """A new job, Starting."""
     first = SecondaryStatusTransition(
         status=SecondaryStatus.STARTING,
@@ -34,6 +43,7 @@ def create(request: TrainingJobRequest, *, training_job_arn: str, program: Progr
         creation_time=now,
         last_modified_time=now,
         secondary_status_transitions=(first,),
+        tags=tags,
     )
 
 
@@ -98,6 +108,17 @@ def observe_metrics(job: TrainingJob, metrics: tuple[MetricData, ...]) -> Traini
 def keep_artifacts(job: TrainingJob, s3_model_artifacts: str) -> TrainingJob:
     """The job with the place of its model."""
     return msgspec.structs.replace(job, s3_model_artifacts=s3_model_artifacts)
+
+
+def retag(job: TrainingJob, tags: tuple[Tag, ...]) -> TrainingJob:
+    """The job with these tags instead of its own."""
+    return msgspec.structs.replace(job, tags=tags)
+
+
+def record(job: TrainingJob, members: dict[str, Any]) -> TrainingJob:
+    """The job with other values of members that Describe shows and that do not act, by their wire names."""
+    request = msgspec.structs.replace(job.request, recorded=job.request.recorded | members)
+    return msgspec.structs.replace(job, request=request)
 
 
 def release(job: TrainingJob) -> TrainingJob:

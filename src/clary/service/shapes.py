@@ -15,7 +15,9 @@ from clary.store.port import Summary
 
 
 def to_request(params: dict[str, Any], *, image_metrics: tuple[MetricDefinition, ...]) -> TrainingJobRequest:
-    """The typed request. `image_metrics` are the image's own metric definitions; those of the caller come after them."""
+    """The typed request, without its tags. `image_metrics` are the image's own metric definitions; those of the caller come
+    after them.
+    """
     request = msgspec.convert(params, TrainingJobRequest)
     algorithm = request.algorithm_specification
     named = {definition.name for definition in algorithm.metric_definitions}
@@ -33,7 +35,6 @@ def to_description(job: TrainingJob) -> dict[str, Any]:
     """The answer of DescribeTrainingJob. What has no value is left out; clients index some members without asking."""
     answer: dict[str, Any] = msgspec.to_builtins(job.request)
     answer |= answer.pop("recorded", {})
-    answer.pop("Tags", None)
     for channel in answer.get("InputDataConfig", ()):
         channel.setdefault("CompressionType", "None")
         channel.setdefault("RecordWrapperType", "None")

@@ -26,6 +26,7 @@ from clary.service.images import ImageCatalogue
 from clary.service.members import refuse_unsupported
 from clary.service.rules import check_needed, check_request
 from clary.service.shapes import instant, to_description, to_request, to_summary
+from clary.service.tags import new_tags
 from clary.store.port import Cursor, ListQuery, NameTaken, NoSuchJob, SortBy, StaleVersion, Store
 
 DEFAULT_PAGE_SIZE = 10
@@ -68,12 +69,13 @@ class TrainingJobs:
         """CreateTrainingJob. When this answers, the job is durable."""
         check_needed(params)
         refuse_unsupported(params)
+        tags = new_tags(params)
         image = self._images.resolve(params["AlgorithmSpecification"]["TrainingImage"])
         request = to_request(params, image_metrics=image.metric_definitions)
         check_request(request, self._capabilities())
         await self._checks.check(request)
         arn = training_job_arn(context.region, context.account_id, request.training_job_name)
-        job = transitions.create(request, training_job_arn=arn, program=image.program, now=self._clock.now())
+        job = transitions.create(request, training_job_arn=arn, program=image.program, now=self._clock.now(), tags=tags)
         try:
             await self._store.create(job)
         except NameTaken as taken:

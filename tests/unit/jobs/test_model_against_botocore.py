@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from botocore import xform_name
 
-from clary.jobs.model import TrainingJob, TrainingJobRequest
+from clary.jobs.model import Tag, TrainingJob, TrainingJobRequest
 from factories import make_job
 
 _OURS = {"recorded"}
@@ -35,8 +35,12 @@ def _walk(struct, shape, path):
             yield from _walk(nested, inner, f"{path}.{field.encode_name}")
 
 
-_REQUEST = botocore.session.Session().get_service_model("sagemaker").shape_for("CreateTrainingJobRequest")
-_SHAPES = list(_walk(TrainingJobRequest, _REQUEST, "CreateTrainingJob"))
+_MODEL = botocore.session.Session().get_service_model("sagemaker")
+_REQUEST = _MODEL.shape_for("CreateTrainingJobRequest")
+_SHAPES = [
+    *_walk(TrainingJobRequest, _REQUEST, "CreateTrainingJob"),
+    *_walk(Tag, _MODEL.shape_for("Tag"), "Tag"),
+]
 
 
 @pytest.mark.parametrize(("struct", "shape"), [case[1:] for case in _SHAPES], ids=[case[0] for case in _SHAPES])
@@ -106,7 +110,6 @@ def test_a_request_goes_through_the_structs_and_comes_out_unchanged():
         "HyperParameters": {"a": "1"},
         "Environment": {"A": "b"},
         "RetryStrategy": {"MaximumRetryAttempts": 2},
-        "Tags": [{"Key": "k", "Value": "v"}],
         "EnableNetworkIsolation": True,
         "EnableInterContainerTrafficEncryption": True,
     }
