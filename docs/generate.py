@@ -3,33 +3,41 @@
 A test writes them again and compares, so that they cannot drift.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from clary.base.settings import SETTINGS
 from clary.jobs.status import MESSAGES, STATUS_OF, TRANSITIONS
-from clary.service.members import MEMBERS
+from clary.service.members import MEMBERS, Member
 from clary.service.operations import OPERATIONS
+from clary.service.update_members import UPDATE_MEMBERS
 
 HERE = Path(__file__).parent
 GENERATED = "<!-- Written by `make docs` from the code. Do not edit. -->\n\n"
 
 
 def members() -> str:
-    """Every member of CreateTrainingJob."""
+    """Every member of CreateTrainingJob and UpdateTrainingJob."""
     lines = [
         "# CreateTrainingJob, member by member\n",
         "No member is accepted and ignored. A member **acts**, is **recorded** (Describe shows it again, nothing else",
         "happens), or is **refused** with a ValidationException that names it. A refused member may still be set to a",
         "value that changes nothing: false, 0, empty, or one of the values in brackets. A row speaks for everything",
         "below it that has no row of its own.\n",
-        "| member | what becomes of it | why |",
-        "|---|---|---|",
+        *_rows(MEMBERS),
+        "\n## UpdateTrainingJob, member by member\n",
+        *_rows(UPDATE_MEMBERS),
     ]
-    for member in MEMBERS:
+    return "\n".join(lines) + "\n"
+
+
+def _rows(members: Iterable[Member]) -> list[str]:
+    lines = ["| member | what becomes of it | why |", "|---|---|---|"]
+    for member in members:
         passes = f" (except {', '.join(f'`{value}`' for value in member.passes)})" if member.passes else ""
         why = member.why[0].upper() + member.why[1:]
         lines.append(f"| `{member.path}` | {member.effect}{passes} | {why if why.endswith('.') else why + '.'} |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def states() -> str:

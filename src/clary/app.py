@@ -39,6 +39,8 @@ from clary.service.data_checks import DataChecks
 from clary.service.images import ImageCatalogue, InvalidCatalogue, load_images
 from clary.service.log_streams import LogStreams
 from clary.service.operations import services
+from clary.service.tags import TaggedJobs, Tags
+from clary.service.training_job_changes import TrainingJobChanges
 from clary.service.training_jobs import TrainingJobs
 from clary.storage.port import Credentials, S3Address
 from clary.storage.s3 import S3Storage
@@ -115,18 +117,26 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         )
         await gate.start()
         stack.push_async_callback(gate.close)
+        tokens = PageTokens(home.token_key())
         training_jobs = TrainingJobs(
             store=store,
             images=images,
             checks=DataChecks(_storage(s3), clock=clock, region=settings.region),
-            tokens=PageTokens(home.token_key()),
+            tokens=tokens,
             clock=clock,
             capabilities=lambda: _capabilities(compute, settings),
             submit=controller.submit,
             wake=controller.wake,
         )
         gateway = Gateway(
-            services=services(training_jobs, LogStreams(FileLogStore(home.logs, clock=clock))),
+            services=services(
+                sagemaker=(
+                    training_jobs,
+                    TrainingJobChanges(store=store, clock=clock, wake=controller.wake),
+                    Tags({"training-job": TaggedJobs(store)}, tokens=tokens),
+                ),
+                logs=LogStreams(FileLogStore(home.logs, clock=clock)),
+            ),
             credentials=callers,
             clock=clock,
             account_id=settings.account_id,

@@ -110,7 +110,7 @@ MEMBERS: tuple[Member, ...] = (
     _acts("StoppingCondition.MaxRuntimeInSeconds", "Seconds from TrainingStartTime; then SIGTERM, 120 s, SIGKILL."),
     _refused("StoppingCondition.MaxWaitTimeInSeconds", "it belongs to spot training, which is not there yet"),
     _refused("StoppingCondition.MaxPendingTimeInSeconds", "it belongs to training plans, which are not there"),
-    _recorded("Tags", "Kept with the job; ListTags and Search, which show them, are not there yet."),
+    _acts("Tags", "Kept on the job; AddTags, ListTags and DeleteTags show and change them."),
     _acts("EnableNetworkIsolation", "The program has no network but its own loopback."),
     _acts(
         "EnableInterContainerTrafficEncryption",

@@ -1,23 +1,44 @@
 """All operations that Clary answers, by service: what the gateway is built from."""
 
-from clary.aws.handlers import Service
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from clary.aws.handlers import Handler, Service
 from clary.service import identity
-from clary.service.log_streams import LogStreams
-from clary.service.training_jobs import TrainingJobs
 
 OPERATIONS: dict[str, frozenset[str]] = {
-    "sagemaker": frozenset({"CreateTrainingJob", "DescribeTrainingJob", "ListTrainingJobs", "StopTrainingJob"}),
+    "sagemaker": frozenset(
+        {
+            "AddTags",
+            "CreateTrainingJob",
+            "DeleteTags",
+            "DeleteTrainingJob",
+            "DescribeTrainingJob",
+            "ListTags",
+            "ListTrainingJobs",
+            "StopTrainingJob",
+            "UpdateTrainingJob",
+        }
+    ),
     "logs": frozenset({"DescribeLogStreams", "GetLogEvents"}),
     "sts": frozenset({"GetCallerIdentity"}),
 }
 """What Clary claims to answer, by service; `services` holds itself to it."""
 
 
-def services(training_jobs: TrainingJobs, log_streams: LogStreams) -> tuple[Service, ...]:
+class Operations(Protocol):
+    """Some operations of a service."""
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """The operations by their names."""
+        ...
+
+
+def services(*, sagemaker: Iterable[Operations], logs: Operations) -> tuple[Service, ...]:
     """The services, each with its operations. Raises ValueError if they are not those that are claimed."""
-    handlers = {
-        "sagemaker": training_jobs.handlers(),
-        "logs": log_streams.handlers(),
+    handlers: dict[str, Mapping[str, Handler]] = {
+        "sagemaker": {name: handler for some in sagemaker for name, handler in some.handlers().items()},
+        "logs": logs.handlers(),
         "sts": identity.handlers(),
     }
     if {name: frozenset(served) for name, served in handlers.items()} != OPERATIONS:
