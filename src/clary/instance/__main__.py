@@ -31,6 +31,7 @@ from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.model import MetricData
 from clary.jobs.task import InstanceTask, Phase, ProgramEnd, Snapshot, StorageGrant
 from clary.logs.files import FileLogStore
+from clary.logs.metric_files import FileMetricSeries
 from clary.runtimes.port import Runtime
 from clary.runtimes.process import ProcessRuntime
 from clary.storage.port import Credentials, ObjectStorage, S3Address
@@ -71,6 +72,7 @@ def main(
                     grants=grants,
                     storage_for=(storage_for or s3)(task, grants),
                     open_writer=FileLogStore(Path(options["--logs"]), clock).writer,
+                    open_series=FileMetricSeries(Path(options["--logs"])).writer,
                     find_metrics=metric_finder(task),
                     reporter=Reporter(files.snapshot, Path(hints) if hints else None, task.instance_name, _log),
                     waker=waker,

@@ -34,6 +34,7 @@ from clary.instance.wishes import WishesFile
 from clary.jobs.failure import internal_error
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask
+from clary.logs.metric_series import SeriesWriter
 from clary.logs.port import LogWriter
 from clary.runtimes.port import Runtime
 
@@ -44,7 +45,11 @@ faults.declare("instance.finished")
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What an instance works with. `open_writer` opens a log stream by group and name; `hints` as in `Reporter`."""
+    """What an instance works with.
+
+    `open_writer` opens a log stream by group and name, `open_series` metric series by owner and writer; `hints` as in
+    `Reporter`.
+    """
 
     task: InstanceTask
     files: InstanceFiles
@@ -52,6 +57,7 @@ class Surroundings:
     grants: Grants
     storage_for: StorageFor
     open_writer: Callable[[str, str], LogWriter]
+    open_series: Callable[[str, str], SeriesWriter]
     find_metrics: FindMetrics
     reporter: Reporter
     waker: Waker
@@ -143,9 +149,12 @@ class Lifecycle:
 
     def _shipper(self, log_stream: str) -> Shipper:
         around = self._around
+        job = around.task.training_job_name
         return Shipper(
+            training_job_name=job,
             output=around.files.output,
             open_writer=lambda: around.open_writer(around.task.log_group, log_stream),
+            open_series=lambda: around.open_series(job, log_stream.removeprefix(f"{job}/")),
             find_metrics=around.find_metrics,
             metrics=self._metrics,
             clock=around.clock,

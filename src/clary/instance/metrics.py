@@ -1,16 +1,17 @@
-"""The last value of each metric that this host has logged, kept on disk.
+"""The metrics that this host has logged: as points of time series, and the last value of each, kept on disk.
 
 Used by `ship_logs`, which keeps the values of some lines before it stores those lines: whatever is killed in between,
 the lines are read again and give the same values, and none is lost. Read by the reports.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from clary.base.files import write_atomically
 from clary.jobs.model import MetricData, MetricDefinition
+from clary.logs.metric_series import TRAINING_JOBS, Metric, Point, point
 
 
 class LastMetrics:
@@ -39,3 +40,18 @@ class LastMetrics:
 
     def _ordered(self, last: dict[str, MetricData]) -> tuple[MetricData, ...]:
         return tuple(last[name] for name in self._order if name in last)
+
+
+def points(found: Sequence[MetricData], training_job_name: str) -> list[tuple[Metric, Point]]:
+    """Values of one time as points, one a metric. A value's only dimension is its job (Source: SageMaker developer guide, training metrics)."""
+    by_name: dict[str, list[float]] = {}
+    for metric in found:
+        by_name.setdefault(metric.metric_name, []).append(metric.value)
+    dimensions = (("TrainingJobName", training_job_name),)
+    return [
+        (
+            Metric(namespace=TRAINING_JOBS, name=name, dimensions=dimensions),
+            point(values, second=found[0].timestamp // 1000),
+        )
+        for name, values in by_name.items()
+    ]

@@ -4,6 +4,10 @@ Used by `run_training`, turn by turn. The source is a file to which the runtime 
 with the events, so that every line is stored once, whatever is killed. What is stored is taken out of the source again
 (the file keeps its length, its blocks are given back): a chatty job does not need its log's space twice.
 
+The metrics of some lines are stored before the lines, in the time series with the same offset. Whoever goes on where the
+log ends takes what lies beyond out of the series again: so each value counts once, whatever process is killed. On disk,
+too, the series are never behind the log as of the last sync; a power cut may cost the values of the seconds after it.
+
 A failure (the log's disk is full) is counted, told in our own log, and tried again at the next turn; it never fails the
 job.
 """
@@ -19,9 +23,10 @@ import msgspec
 from clary.base.clock import Clock, Instant
 from clary.base.telemetry import Logger
 from clary.instance.holes import punch_hole
-from clary.instance.metrics import LastMetrics
+from clary.instance.metrics import LastMetrics, points
 from clary.jobs.model import MetricData
 from clary.logs.events import LineSplitter
+from clary.logs.metric_series import SeriesWriter
 from clary.logs.port import LogStoreError, LogWriter
 
 _BLOCK_BYTES = 1 << 17  # the splitter is at its best below its longest line
@@ -54,23 +59,28 @@ class Shipper:
     def __init__(
         self,
         *,
+        training_job_name: str,
         output: Path,
         open_writer: Callable[[], LogWriter],
+        open_series: Callable[[], SeriesWriter],
         find_metrics: FindMetrics,
         metrics: LastMetrics,
         clock: Clock,
         log: Logger,
     ) -> None:
+        self._training_job_name = training_job_name
         self._output = output
         self._open_writer = open_writer
+        self._open_series = open_series
         self._find_metrics = find_metrics
         self._metrics = metrics
         self._clock = clock
         self._log = log
         self._writer: LogWriter | None = None
+        self._series: SeriesWriter | None = None
         self._splitter = LineSplitter()
         self._source = -1
-        self._read_at = 0
+        self._begun_at = self._read_at = 0
         self._holes_to = 0
         self._waiting: _Batch | None = None
         self._flushed = False
@@ -91,12 +101,13 @@ class Shipper:
 
     def close(self) -> None:
         """Give the stream and the source back."""
-        if self._writer is not None:
-            try:
-                self._writer.close()
-            except OSError:
-                self._log.error("log stream not closed well")
-            self._writer = None
+        for writer in (self._series, self._writer):
+            if writer is not None:
+                try:
+                    writer.close()
+                except OSError:
+                    self._log.error("log stream not closed well")
+        self._series = self._writer = None
         if self._source >= 0:
             os.close(self._source)
             self._source = -1
@@ -147,13 +158,13 @@ class Shipper:
             self._wait_for(self._splitter.flush())
             self._flushed = True
         self._store(writer)
-        writer.sync()
+        self._sync(writer)
         return True
 
     def _opened(self) -> LogWriter:
         if self._writer is None:
             self._writer = self._open_writer()
-            self._read_at = self._writer.resume_offset()
+            self._begun_at = self._read_at = self._writer.resume_offset()
             self._splitter = LineSplitter(self._read_at)
         if self._source < 0 and self._output.exists():
             self._source = os.open(self._output, os.O_RDWR | os.O_CLOEXEC)
@@ -168,17 +179,33 @@ class Shipper:
     def _store(self, writer: LogWriter) -> None:
         if self._waiting is not None:
             batch = self._waiting
-            self._metrics.keep(batch.metrics)  # before the lines: see `metrics`
+            if batch.metrics:  # before the lines: see `metrics`
+                self._metrics.keep(batch.metrics)
+                found = points(batch.metrics, self._training_job_name)
+                self._opened_series().append(found, source_offset=batch.source_offset)
             writer.append(batch.messages, timestamp=batch.timestamp, source_offset=batch.source_offset)
             self._waiting = None
+
+    def _opened_series(self) -> SeriesWriter:
+        """The series, opened when there is a value for them: only what would be stored twice need be taken out."""
+        if self._series is None:
+            series = self._open_series()
+            series.rewind(self._begun_at)
+            self._series = series
+        return self._series
+
+    def _sync(self, writer: LogWriter) -> None:
+        if self._series is not None:
+            self._series.sync()  # first: a line that is on disk is not read again
+        writer.sync()
 
     def _look_after(self, writer: LogWriter) -> None:
         """Now and then, put on disk what was stored, and give back the source's space of what is on disk."""
         stored = self._splitter.offset
         if stored - self._holes_to >= _HOLE_EVERY_BYTES:
-            writer.sync()
+            self._sync(writer)
             punch_hole(self._source, self._holes_to, stored)
             self._holes_to = stored
         elif time.monotonic() - self._synced_at >= _SYNC_EVERY_S:
-            writer.sync()
+            self._sync(writer)
             self._synced_at = time.monotonic()

@@ -14,6 +14,7 @@ from clary.instance.waker import Waker
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask, Snapshot, StorageGrant, Wishes, instance_name
 from clary.logs.memory import MemoryLogStore
+from clary.logs.metric_memory import MemoryMetricSeries
 from clary.runtimes.scripted import SCRIPT, Script, ScriptedRuntime
 from clary.storage.directory import DirectoryStorage
 from factories import REGION, arn, make_channel, make_program
@@ -59,6 +60,7 @@ class Scene:
         self.files.task.write_bytes(msgspec.json.encode(self.task))
         self.clock = FixedClock()
         self.logs = MemoryLogStore(self.clock)
+        self.series = MemoryMetricSeries()
         self.runtime = ScriptedRuntime(self.clock)
         self.buckets = DirectoryStorage(root / "s3")
         self.storage = storage or self.buckets
@@ -96,6 +98,7 @@ class Scene:
             grants=Grants(self.files.grants, self.clock),
             storage_for=lambda _access, _location: self.storage,
             open_writer=self.logs.writer,
+            open_series=self.series.writer,
             find_metrics=metric_finder(self.task),
             reporter=Reporter(self.files.snapshot, None, self.task.instance_name, log),
             waker=Waker(),

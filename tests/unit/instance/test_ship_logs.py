@@ -11,6 +11,8 @@ from clary.instance.metrics import LastMetrics
 from clary.instance.ship_logs import Shipper
 from clary.jobs.model import MetricDefinition
 from clary.logs.files import FileLogStore
+from clary.logs.metric_files import FileMetricSeries
+from clary.logs.metric_series import TRAINING_JOBS, Metric, merged
 from unit.instance.scenes import make_task
 
 DEFINITIONS = (MetricDefinition(name="loss", regex="loss=([0-9.]+)"),)
@@ -23,11 +25,11 @@ class FullDisk:
         self._writer = writer
         self._refusals = refusals
 
-    def append(self, messages, **what):
+    def append(self, what, **more):
         if self._refusals:
             self._refusals.pop()
             raise OSError(28, "No space left on device")
-        self._writer.append(messages, **what)
+        self._writer.append(what, **more)
 
     def __getattr__(self, name):
         return getattr(self._writer, name)
@@ -41,12 +43,16 @@ class Output:
         self.path = root / "output.raw"
         self.clock = FixedClock()
         self.logs = FileLogStore(root / "logs", self.clock)
+        self.series = FileMetricSeries(root / "logs")
         self.refusals = []
+        self.series_refusals = []
 
     def shipper(self) -> Shipper:
         return Shipper(
+            training_job_name="job",
             output=self.path,
             open_writer=lambda: FullDisk(self.logs.writer("g", "s"), self.refusals),
+            open_series=lambda: FullDisk(self.series.writer("job", "s"), self.series_refusals),
             find_metrics=metric_finder(make_task(metric_definitions=DEFINITIONS)),
             metrics=LastMetrics(self.root / "metrics.json", DEFINITIONS),
             clock=self.clock,
@@ -66,6 +72,13 @@ class Output:
                 return found
             found += [event.message for event in page.events]
             token = page.forward_token
+
+    @property
+    def values(self):
+        """How many values of the metric the series hold, and their sum."""
+        loss = Metric(namespace=TRAINING_JOBS, name="loss", dimensions=(("TrainingJobName", "job"),))
+        whole = merged(self.series.points("job", loss, start=0, end=1 << 40))
+        return (0, 0.0) if whole is None else (whole.count, whole.total)
 
     @property
     def metrics(self):
@@ -105,15 +118,17 @@ def test_an_open_line_waits_for_its_end(output):
 def test_a_full_disk_delays_lines_and_loses_none(output):
     """Refused lines are counted, kept, and stored later, in order and with their metrics."""
     output.refusals += [1] * 3
+    output.series_refusals += [1] * 2
     shipper = output.shipper()
     output.print(b"loss=1\n")
-    assert [shipper.ship(), shipper.ship()] == [False, False]
+    assert [shipper.ship() for _ in range(4)] == [False] * 4
     output.print(b"loss=2\n")
     assert [shipper.finish(), shipper.finish()] == [False, True]
     shipper.close()
 
-    assert (output.lines, shipper.failures) == (["loss=1", "loss=2"], 3)
+    assert (output.lines, shipper.failures) == (["loss=1", "loss=2"], 5)
     assert output.metrics == [("loss", 2.0)]
+    assert output.values == (2, 3.0)
 
 
 def test_shippers_may_die_at_any_time(output):
@@ -135,6 +150,23 @@ def test_shippers_may_die_at_any_time(output):
 
     assert output.lines == printed.decode().split("\n")
     assert output.metrics == [("loss", 4999.0)]
+    assert output.values == (5000, sum(range(5000)))
+
+
+def test_a_value_counts_once_if_a_shipper_dies_between_it_and_its_line(output):
+    """Its line is read again, in batches of another size; the series forget it first."""
+    output.print(b"loss=1\nloss=2\n")
+    output.refusals += [1]
+    shipper = output.shipper()
+    assert not shipper.ship()
+    shipper.close()
+    assert (output.lines, output.values) == ([], (2, 3.0))
+    output.print(b"loss=4\n")
+    shipper = output.shipper()
+    assert shipper.finish()
+    shipper.close()
+
+    assert (len(output.lines), output.values) == (3, (3, 7.0))
 
 
 def test_stored_output_gives_its_blocks_back(output):
