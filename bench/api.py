@@ -12,7 +12,9 @@ import contextlib
 import json
 import multiprocessing
 import os
+import pathlib
 import shlex
+import signal
 import socket
 import statistics
 import subprocess
@@ -26,6 +28,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from clary.runtimes.process import ProcessRuntime
+
 CONNECTIONS = 8
 BUCKET = "bench"
 CLARY = [sys.executable, "-m", "clary.cli.main"]
@@ -38,7 +42,7 @@ def request(name):
         "AlgorithmSpecification": {
             "TrainingImage": "clary/python",
             "TrainingInputMode": "File",
-            "ContainerEntrypoint": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"],
+            "ContainerEntrypoint": ["sleep", "600"],
         },
         "HyperParameters": {"epochs": "5", "rate": "0.1"},
         "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/out"},
@@ -122,22 +126,18 @@ def clary(home):
         exports = dict(line.removeprefix("export ").split("=", 1) for line in said.splitlines() if "export" in line)
         key, secret = (shlex.split(exports[name])[0] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
         yield url, key, secret
-        client = boto3.client(
-            "sagemaker",
-            endpoint_url=url,
-            region_name="us-east-1",
-            aws_access_key_id=key,
-            aws_secret_access_key=secret,
-        )
-        with contextlib.suppress(client.exceptions.ClientError):
-            client.stop_training_job(TrainingJobName="first")
-            for _ in range(100):
-                if client.describe_training_job(TrainingJobName="first")["TrainingJobStatus"] == "Stopped":
-                    break
-                time.sleep(0.1)
     finally:
         server.terminate()
         server.wait(60)
+        end_instances(pathlib.Path(home))
+
+
+def end_instances(home):
+    """Stopping the server leaves jobs running: end their instance programs and what those started."""
+    for directory in (home / "instances").glob("*-a*-algo-*"):
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int((directory / "agent.lock").read_text()), signal.SIGKILL)
+        ProcessRuntime().kill(directory / "program")
 
 
 @contextlib.contextmanager

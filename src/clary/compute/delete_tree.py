@@ -14,6 +14,12 @@ def move_to_trash(path: Path, trash: Path) -> None:
     """Take the directory away from its place; without effect if it is not there. Raises OSError."""
     trash.mkdir(mode=0o700, exist_ok=True)
     try:
+        if stat.S_ISDIR(path.lstat().st_mode):
+            parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                _open_up(path.name, parent)  # to move a directory elsewhere one must be allowed to write in it
+            finally:
+                os.close(parent)
         path.rename(trash / uuid.uuid4().hex)
     except FileNotFoundError:
         return
