@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clary.base.settings import SETTINGS
 from clary.jobs.status import MESSAGES, STATUS_OF, TRANSITIONS
+from clary.service.algorithm_members import ALGORITHM_MEMBERS
 from clary.service.members import MEMBERS, Member
 from clary.service.operations import OPERATIONS
 from clary.service.update_members import UPDATE_MEMBERS
@@ -20,15 +21,25 @@ def members() -> str:
     """Every member of CreateTrainingJob and UpdateTrainingJob."""
     lines = [
         "# CreateTrainingJob, member by member\n",
-        "No member is accepted and ignored. A member **acts**, is **recorded** (Describe shows it again, nothing else",
-        "happens), or is **refused** with a ValidationException that names it. A refused member may still be set to a",
-        "value that changes nothing: false, 0, empty, or one of the values in brackets. A row speaks for everything",
-        "below it that has no row of its own.\n",
+        *_HOW_TO_READ,
         *_rows(MEMBERS),
         "\n## UpdateTrainingJob, member by member\n",
         *_rows(UPDATE_MEMBERS),
     ]
     return "\n".join(lines) + "\n"
+
+
+def algorithm_members() -> str:
+    """Every member of CreateAlgorithm."""
+    return "\n".join(["# CreateAlgorithm, member by member\n", *_HOW_TO_READ, *_rows(ALGORITHM_MEMBERS)]) + "\n"
+
+
+_HOW_TO_READ = (
+    "No member is accepted and ignored. A member **acts**, is **recorded** (Describe shows it again, nothing else",
+    "happens), or is **refused** with a ValidationException that names it. A refused member may still be set to a",
+    "value that changes nothing: false, 0, empty, or one of the values in brackets. A row speaks for everything",
+    "below it that has no row of its own.\n",
+)
 
 
 def _rows(members: Iterable[Member]) -> list[str]:
@@ -89,6 +100,7 @@ def operations() -> str:
 
 
 PAGES = {
+    "create-algorithm.md": algorithm_members,
     "create-training-job.md": members,
     "operations.md": operations,
     "states.md": states,

@@ -35,6 +35,8 @@ from clary.jobs.task import StorageGrant
 from clary.logs.files import FileLogStore
 from clary.runtimes.process import ProcessRuntime
 from clary.runtimes.python_paths import NoPython, python_environment_paths
+from clary.service.algorithm_tags import TaggedAlgorithms
+from clary.service.algorithms import Algorithms
 from clary.service.data_checks import DataChecks
 from clary.service.images import ImageCatalogue, InvalidCatalogue, load_images
 from clary.service.log_streams import LogStreams
@@ -118,9 +120,12 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         await gate.start()
         stack.push_async_callback(gate.close)
         tokens = PageTokens(home.token_key())
+        algorithm_store = store.algorithms()
+        algorithms = Algorithms(store=algorithm_store, images=images, tokens=tokens, clock=clock)
         training_jobs = TrainingJobs(
             store=store,
             images=images,
+            algorithms=algorithms,
             checks=DataChecks(_storage(s3), clock=clock, region=settings.region),
             tokens=tokens,
             clock=clock,
@@ -133,7 +138,11 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
                 sagemaker=(
                     training_jobs,
                     TrainingJobChanges(store=store, clock=clock, wake=controller.wake),
-                    Tags({"training-job": TaggedJobs(store)}, tokens=tokens),
+                    algorithms,
+                    Tags(
+                        {"training-job": TaggedJobs(store), "algorithm": TaggedAlgorithms(algorithm_store)},
+                        tokens=tokens,
+                    ),
                 ),
                 logs=LogStreams(FileLogStore(home.logs, clock=clock)),
             ),

@@ -6,6 +6,11 @@ def training_job_arn(region: str, account_id: str, training_job_name: str) -> st
     return f"arn:{partition(region)}:sagemaker:{region}:{account_id}:training-job/{training_job_name.lower()}"
 
 
+def algorithm_arn(region: str, account_id: str, algorithm_name: str) -> str:
+    """The ARN of an algorithm; its name stands in lower case, as that of a training job (inferred)."""
+    return f"arn:{partition(region)}:sagemaker:{region}:{account_id}:algorithm/{algorithm_name.lower()}"
+
+
 def log_group_arn(region: str, account_id: str, log_group: str) -> str:
     """The ARN of a log group, without the ":*" that some answers append."""
     return f"arn:{partition(region)}:logs:{region}:{account_id}:log-group:{log_group}"

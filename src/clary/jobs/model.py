@@ -30,10 +30,14 @@ class MetricDefinition(_Shape, frozen=True, kw_only=True):
 
 
 class AlgorithmSpecification(_Shape, frozen=True, kw_only=True):
-    """What runs, and how it is told to run."""
+    """What runs, and how it is told to run: either `training_image` or `algorithm_name`, as the caller named it, is there.
 
-    training_image: str
+    A job by an algorithm has the algorithm's metric definitions before its own.
+    """
+
     training_input_mode: str
+    training_image: str | None = None
+    algorithm_name: str | None = None
     metric_definitions: tuple[MetricDefinition, ...] = ()
     container_entrypoint: tuple[str, ...] = ()
     container_arguments: tuple[str, ...] = ()

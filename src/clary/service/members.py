@@ -55,7 +55,10 @@ MEMBERS: tuple[Member, ...] = (
     _acts("TrainingJobName", "Names the job, its log streams and its artifacts."),
     _acts("HyperParameters", "Written to hyperparameters.json as they came."),
     _acts(f"{_ALGORITHM}.TrainingImage", "Resolved by the image catalogue."),
-    _refused(f"{_ALGORITHM}.AlgorithmName", "algorithm resources are not there yet; name a TrainingImage"),
+    _acts(
+        f"{_ALGORITHM}.AlgorithmName",
+        "The algorithm, by name or ARN, gives image, metrics and default hyperparameters, and refuses what it does not take.",
+    ),
     Member(
         path=f"{_ALGORITHM}.TrainingInputMode",
         effect=Effect.REFUSED,

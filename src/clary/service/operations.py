@@ -10,10 +10,14 @@ OPERATIONS: dict[str, frozenset[str]] = {
     "sagemaker": frozenset(
         {
             "AddTags",
+            "CreateAlgorithm",
             "CreateTrainingJob",
+            "DeleteAlgorithm",
             "DeleteTags",
             "DeleteTrainingJob",
+            "DescribeAlgorithm",
             "DescribeTrainingJob",
+            "ListAlgorithms",
             "ListTags",
             "ListTrainingJobs",
             "StopTrainingJob",

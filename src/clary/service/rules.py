@@ -39,7 +39,11 @@ def check_needed(params: dict[str, Any]) -> None:
         raise ValidationException(
             f"{len(outermost)} validation error{'s' if len(outermost) > 1 else ''} detected: {items}"
         )
-    if not params["AlgorithmSpecification"].get("TrainingImage"):
+    named = {"TrainingImage", "AlgorithmName"} & params["AlgorithmSpecification"].keys()
+    # Both refusals are inferred: SageMaker's documentation says only that such a job "might break".
+    if len(named) == 2:
+        raise ValidationException("AlgorithmSpecification must not name both a TrainingImage and an AlgorithmName.")
+    if not any(params["AlgorithmSpecification"][name] for name in named):
         raise ValidationException("AlgorithmSpecification must name a TrainingImage or an AlgorithmName.")
     resources = params["ResourceConfig"]
     for name in ("InstanceCount", "VolumeSizeInGB"):

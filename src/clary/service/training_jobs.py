@@ -18,9 +18,11 @@ from clary.base.arn import training_job_arn
 from clary.base.clock import Clock
 from clary.compute.port import Capabilities
 from clary.jobs import transitions
-from clary.jobs.model import TrainingJob
+from clary.jobs.model import Program, TrainingJob, TrainingJobRequest
 from clary.jobs.status import Event, SecondaryStatus, TrainingJobStatus
 from clary.jobs.task import StopReason
+from clary.service.algorithm_use import metrics_of, under_algorithm
+from clary.service.algorithms import Algorithms
 from clary.service.data_checks import DataChecks
 from clary.service.images import ImageCatalogue
 from clary.service.members import refuse_unsupported
@@ -40,6 +42,7 @@ class TrainingJobs:
         *,
         store: Store,
         images: ImageCatalogue,
+        algorithms: Algorithms,
         checks: DataChecks,
         tokens: PageTokens,
         clock: Clock,
@@ -49,6 +52,7 @@ class TrainingJobs:
     ) -> None:
         self._store = store
         self._images = images
+        self._algorithms = algorithms
         self._checks = checks
         self._tokens = tokens
         self._clock = clock
@@ -70,12 +74,11 @@ class TrainingJobs:
         check_needed(params)
         refuse_unsupported(params)
         tags = new_tags(params)
-        image = self._images.resolve(params["AlgorithmSpecification"]["TrainingImage"])
-        request = to_request(params, image_metrics=image.metric_definitions)
+        request, program = await self._resolve(context, params)
         check_request(request, self._capabilities())
         await self._checks.check(request)
         arn = training_job_arn(context.region, context.account_id, request.training_job_name)
-        job = transitions.create(request, training_job_arn=arn, program=image.program, now=self._clock.now(), tags=tags)
+        job = transitions.create(request, training_job_arn=arn, program=program, now=self._clock.now(), tags=tags)
         try:
             await self._store.create(job)
         except NameTaken as taken:
@@ -123,6 +126,17 @@ class TrainingJobs:
                 continue
             break
         self._wake(name)
+
+    async def _resolve(self, context: RequestContext, params: dict[str, Any]) -> tuple[TrainingJobRequest, Program]:
+        """The typed request with what its image or its algorithm adds, and the program that stands for the image."""
+        specification = params["AlgorithmSpecification"]
+        if "AlgorithmName" not in specification:
+            image = self._images.resolve(specification["TrainingImage"])
+            return to_request(params, image_metrics=image.metric_definitions), image.program
+        algorithm = await self._algorithms.named(context, specification["AlgorithmName"])
+        image = self._images.resolve(algorithm.request.training_specification.pinned_image)
+        request = to_request(params, image_metrics=metrics_of(algorithm, image.metric_definitions))
+        return under_algorithm(request, algorithm), image.program
 
     async def _get(self, name: str) -> TrainingJob:
         try:

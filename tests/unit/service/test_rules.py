@@ -65,7 +65,11 @@ def test_two_missing_members_are_counted():
             {"ResourceConfig": {"InstanceType": "m", "InstanceCount": 0, "VolumeSizeInGB": 1}},
             "resourceConfig.instanceCount",
         ),
-        ({"AlgorithmSpecification": {"TrainingInputMode": "File"}}, "TrainingImage"),
+        ({"AlgorithmSpecification": {"TrainingInputMode": "File"}}, "must name a TrainingImage or an AlgorithmName"),
+        (
+            {"AlgorithmSpecification": {"TrainingInputMode": "File", "TrainingImage": "i", "AlgorithmName": "a"}},
+            "must not name both a TrainingImage and an AlgorithmName",
+        ),
         (
             {
                 "EnableNetworkIsolation": True,

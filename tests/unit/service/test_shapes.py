@@ -70,6 +70,14 @@ def test_describe_shows_the_request_as_it_came_with_the_service_s_defaults():
     assert answer["AlgorithmSpecification"]["EnableSageMakerMetricsTimeSeries"] is False
 
 
+def test_a_job_by_an_algorithm_shows_the_name_as_it_was_given_and_no_image():
+    specification = {"AlgorithmName": "a", "TrainingInputMode": "File"}
+
+    answer = parsed(to_description(job(AlgorithmSpecification=specification)))
+
+    assert answer["AlgorithmSpecification"] == specification | {"EnableSageMakerMetricsTimeSeries": False}
+
+
 def test_the_default_time_limit_is_a_day():
     without = {name: value for name, value in FULL.items() if name != "StoppingCondition"}
     request = to_request(without, image_metrics=())
