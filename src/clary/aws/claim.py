@@ -81,9 +81,11 @@ def _claim_of_header(authorization: bytes, headers: dict[bytes, bytes]) -> Claim
             Cause.UNSUPPORTED,
             f"The authorization mechanism you have provided is not supported. Please use {ALGORITHM}.",
         )
-    fields = {}
+    fields: dict[str, str] = {}
     for part in rest.split(","):
-        name, _, value = part.strip().partition("=")
+        name, equals, value = part.strip().partition("=")
+        if not equals or name in fields:  # two headers in one, or two readings of it
+            raise Refused(Cause.MALFORMED, f"Invalid key=value pair in Authorization header: '{part.strip()}'.")
         fields[name] = value
     missing = [name for name in ("Credential", "SignedHeaders", "Signature") if not fields.get(name)]
     amz_date = _date_of(headers)

@@ -41,6 +41,7 @@ class Connection(HttpToolsProtocol):
         self._headers_bytes = 0
         self._section_bytes = 0
         self._refused = False
+        self._unparsed: int | None = None
         self._headers_timer: asyncio.TimerHandle | None = None
         self._reader_timer: asyncio.TimerHandle | None = None
 
@@ -64,11 +65,14 @@ class Connection(HttpToolsProtocol):
         """Take bytes of requests."""
         if self._refused:
             return
+        if self._unparsed is not None:
+            self._take_unparsed(data)
+            return
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._go_on_without_upgrade()
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             if self._headers_bytes > HEADERS_BYTES:
                 self._refuse_large_headers()
@@ -133,10 +137,31 @@ class Connection(HttpToolsProtocol):
     def _idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _go_on_without_upgrade(self) -> None:
-        """Offers of HTTP/2 or WebSocket are declined by an ordinary answer; what follows on the connection is unread."""
-        if self.cycle is not None:
-            self.cycle.keep_alive = False
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Answer an offer of HTTP/2 or WebSocket as if it had not been made, and end the connection then.
+
+        The parser takes what follows the headers for the other protocol. Nothing but the headers has been worked on yet,
+        as the application runs only after this call.
+        """
+        headers = dict(self.headers)
+        if b"transfer-encoding" in headers:
+            self._refuse(400, "MalformedHttpRequestException", "A chunked request cannot be upgraded.")
+            return
+        self.cycle.keep_alive = False
+        self._unparsed = int(headers.get(b"content-length", b"0"))
+        if self._unparsed:
+            self.cycle.more_body = True
+            self.cycle.message_event.clear()
+        self._take_unparsed(rest)
+
+    def _take_unparsed(self, data: bytes) -> None:
+        if not self._unparsed:
+            return
+        body = data[: self._unparsed]
+        self._unparsed -= len(body)
+        self.on_body(body)
+        if not self._unparsed:
+            self.on_message_complete()
 
     def _arm_headers(self) -> None:
         if self._headers_timer is None:
