@@ -25,8 +25,7 @@ WAL_LIMIT_BYTES = 64 * 1024 * 1024
 def open_writer(path: Path) -> sqlite3.Connection:
     """The connection that writes; makes the file (mode 0600) and brings it to the newest shape.
 
-    A COMMIT of this connection returns when the data are on the disk. It waits WRITE_PATIENCE_S for a lock while it is
-    opened; afterwards it does not wait at all, and its user must.
+    A COMMIT of this connection returns when the data are on the disk.
     """
     with unavailable(path):
         if not path.exists():
@@ -40,7 +39,6 @@ def open_writer(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
             migrate(connection)
-            connection.execute("PRAGMA busy_timeout = 0")  # from here on it is used on the event loop
         except BaseException:
             connection.close()
             raise

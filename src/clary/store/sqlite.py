@@ -1,8 +1,8 @@
 """Jobs in one SQLite file: the store of a server that runs alone, with nothing to set up.
 
-Opened by `app`. Writes that wait are committed together, by a thread that waits for the disk (`group_commit`). A look-up
-of one job takes microseconds and is answered on the event loop; lists have a thread of their own (`listing`). Each of the
-three has its connection, and the write-ahead log lets them work at once.
+Opened by `app`. Writes go to one thread, which commits all that wait together (`group_commit`). A look-up of one job takes
+microseconds and is answered on the event loop; lists have a thread of their own (`listing`). Each of the three has its
+connection, and the write-ahead log lets them work at once.
 """
 
 import asyncio
@@ -15,13 +15,14 @@ from typing import TypeVar
 import msgspec
 
 from clary.jobs.model import TrainingJob
-from clary.store import connections
 from clary.store.connections import open_reader, open_writer, unavailable
 from clary.store.errors import DatabaseUnavailable
 from clary.store.group_commit import GroupCommit, Write
 from clary.store.listing import find_page
 from clary.store.port import Cursor, ListQuery, NameTaken, NoSuchJob, Page, StaleVersion
+from clary.store.recent import RecentJobs
 from clary.store.sqlite_algorithms import REFUSALS as ALGORITHM_REFUSALS
+from clary.store.recent import RecentJobs
 from clary.store.sqlite_algorithms import SqliteAlgorithmStore
 
 _T = TypeVar("_T")
@@ -65,8 +66,8 @@ class SqliteStore:
         self._writes = GroupCommit(
             writer,
             refusals=(NameTaken, StaleVersion, NoSuchJob, *ALGORITHM_REFUSALS),
-            patience_s=connections.WRITE_PATIENCE_S,
         )
+        self._recent = RecentJobs()
         self._closed = False
 
     @classmethod
@@ -96,7 +97,13 @@ class SqliteStore:
 
     async def get(self, training_job_name: str) -> TrainingJob:
         """See `port.Store`."""
-        return self._look_up(_GET, training_job_name)
+        recent = self._recent.get(training_job_name)
+        if recent is not None:
+            self._check_open()
+            return recent
+        job = self._look_up(_GET, training_job_name)
+        self._recent.put(job)
+        return job
 
     async def find(self, training_job_name: str) -> TrainingJob:
         """See `port.Store`."""
@@ -116,7 +123,9 @@ class SqliteStore:
                 connection.execute(_UPDATE_AND_REFILE, (*columns, row))
             connection.execute(_UPDATE_DOCUMENT, (document, row))
 
+        self._recent.drop(job.training_job_name)
         await self._write(write)
+        self._recent.put(written)
         return written
 
     async def delete(self, job: TrainingJob) -> None:
@@ -128,6 +137,7 @@ class SqliteStore:
             connection.execute(_DELETE_DOCUMENT, (row,))
 
         await self._write(write)
+        self._recent.drop(job.training_job_name)
 
     async def list(self, query: ListQuery, *, limit: int, after: Cursor | None = None) -> Page:
         """See `port.Store`."""
