@@ -22,7 +22,6 @@ from clary.store.listing import find_page
 from clary.store.port import Cursor, ListQuery, NameTaken, NoSuchJob, Page, StaleVersion
 from clary.store.recent import RecentJobs
 from clary.store.sqlite_algorithms import REFUSALS as ALGORITHM_REFUSALS
-from clary.store.recent import RecentJobs
 from clary.store.sqlite_algorithms import SqliteAlgorithmStore
 
 _T = TypeVar("_T")
