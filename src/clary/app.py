@@ -144,7 +144,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
                         tokens=tokens,
                     ),
                 ),
-                logs=LogStreams(FileLogStore(home.logs, clock=clock)),
+                logs=LogStreams(FileLogStore(home.logs, clock=clock), tokens),
             ),
             credentials=callers,
             clock=clock,

@@ -24,7 +24,7 @@ OPERATIONS: dict[str, frozenset[str]] = {
             "UpdateTrainingJob",
         }
     ),
-    "logs": frozenset({"DescribeLogStreams", "GetLogEvents"}),
+    "logs": frozenset({"DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents", "GetLogEvents"}),
     "sts": frozenset({"GetCallerIdentity"}),
 }
 """What Clary claims to answer, by service; `services` holds itself to it."""
