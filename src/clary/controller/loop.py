@@ -11,6 +11,7 @@ Cancelling `run` is a shutdown, not a stop: instances go on, and the next loop f
 """
 
 import asyncio
+import contextlib
 import re
 from itertools import islice
 
@@ -20,7 +21,7 @@ from clary.base.telemetry import get_logger
 from clary.compute.port import Compute, LaunchFailed, Unreachable
 from clary.controller.act import Actor
 from clary.controller.decide import decide, launch_failed
-from clary.controller.observe import observe
+from clary.controller.observe import leftovers, observe
 from clary.controller.queue import InstanceQueue
 from clary.jobs import transitions
 from clary.jobs.model import TrainingJob
@@ -83,7 +84,8 @@ class Controller:
         name = job.training_job_name
         self._open.add(name)
         self._queue.wait(name, len(job.hosts))
-        if self._queue.may_launch(name):
+        # A pass may be under way on a job of that name which was deleted: at its end it forgets whom it knows by it.
+        if self._queue.may_launch(name) or name in self._passes:
             self.wake(name)
         else:
             self._untold[name] = None
@@ -91,8 +93,8 @@ class Controller:
     async def run(self) -> None:
         """Work until cancelled; then let running passes end, and return with every instance left as it is."""
         self._compute.on_change(self._instance_changed)
-        for name in await self._store.unreleased():
-            job = await self._store.get(name)
+        for job in await self._unreleased():
+            name = job.training_job_name
             if job.attempt and not job.is_terminal:
                 self._queue.hold(name, len(job.hosts))
             if job.attempt or job.secondary_status is not SecondaryStatus.STARTING:
@@ -122,16 +124,29 @@ class Controller:
         while True:
             try:
                 found = await self._compute.stray()  # before the jobs are read: one launched after this is not in it
-                wanted = set()
-                for name in await self._store.unreleased():
-                    job = await self._store.get(name)
-                    wanted |= {instance_name(name, job.attempt, host) for host in job.hosts}
+                wanted = {name for job in await self._unreleased() for name in _instance_names(job)}
                 for stray in set(found) - wanted:
-                    _log.warning("stray instance released", instance=stray)
-                    await self._compute.release(stray)
+                    if not await self._is_wanted(stray):
+                        _log.warning("stray instance released", instance=stray)
+                        await self._compute.release(stray)
             except Exception:  # noqa: BLE001  the next sweep tries again; a bad directory must not end the loop
                 _log.error("sweep failed")
             await asyncio.sleep(SWEEP_INTERVAL_S)
+
+    async def _unreleased(self) -> list[TrainingJob]:
+        jobs = []
+        for name in await self._store.unreleased():
+            with contextlib.suppress(NoSuchJob):  # released and deleted since
+                jobs.append(await self._store.get(name))
+        return jobs
+
+    async def _is_wanted(self, instance: str) -> bool:
+        """Whether a job has this instance by now: a deleted job's name may have been used again since the sweep began."""
+        match = _INSTANCE_NAME.fullmatch(instance)
+        try:
+            return match is not None and instance in _instance_names(await self._store.get(match[1]))
+        except NoSuchJob:
+            return False
 
     def _instance_changed(self, name: str) -> None:
         match = _INSTANCE_NAME.fullmatch(name)
@@ -169,6 +184,10 @@ class Controller:
         if job.released:
             self._forget(name)
             return False
+        self._open.add(name)  # again, if the pass before this one forgot a deleted job of the same name
+        if job.is_terminal:
+            # Before the job counts as released: from then on it may be deleted, and a new job of its name would find them.
+            await self._actor.act(job, await leftovers(job, self._compute))
         if job.attempt == 0 and not job.is_terminal:
             self._queue.wait(name, len(job.hosts))
         hosts = await observe(job, self._compute)
@@ -206,3 +225,8 @@ class Controller:
         self._untold.pop(name, None)
         self._queue.leave(name)
         self._wake_next()
+
+
+def _instance_names(job: TrainingJob) -> set[str]:
+    """The instances that the job may have; none once it is released."""
+    return set() if job.released else {instance_name(job.training_job_name, job.attempt, host) for host in job.hosts}

@@ -20,7 +20,7 @@ from clary.jobs.task import InstanceTask, StopReason, StorageGrant
 from clary.store.errors import DatabaseUnavailable
 from clary.store.faulty import Fault, FaultyStore
 from clary.store.memory import MemoryStore
-from clary.store.port import StaleVersion
+from clary.store.port import NoSuchJob, StaleVersion
 from factories import make_job, make_request
 
 S = SecondaryStatus
@@ -321,6 +321,136 @@ def test_a_lost_program_runs_again_as_the_next_attempt():
         assert [t.status for t in job.secondary_status_transitions][:2] == [S.STARTING, S.STARTING]
         assert job.secondary_status is S.COMPLETED
         assert "job-a1-algo-1" in compute.machine.released
+
+    run(scenario)
+
+
+def test_a_job_counts_as_released_only_when_nothing_of_any_attempt_is_left():
+    """Else a later job of its name would find what it left, and take it for its own."""
+
+    async def scenario():
+        store, compute = MemoryStore(), ScriptedCompute(FixedClock())
+        async with controlling(store, compute) as controller:
+            await submitted(store, controller)
+
+            async def launched(name):
+                return name in compute.machine.instances
+
+            await until(lambda: launched("job-a1-algo-1"))
+            left = compute.machine.instances["job-a1-algo-1"]
+            compute.lose("job-a1-algo-1")
+            await until(lambda: launched("job-a2-algo-1"))
+            compute.machine.instances["job-a1-algo-1"] = left  # as if the server had died before it was released
+            compute.unreachable.add("job-a1-algo-1")
+            compute.finish("job-a2-algo-1")
+            await until(reaches(store, "job", S.COMPLETED))
+            for _ in range(20):
+                await asyncio.sleep(0.01)  # several polls, none of which may call it released
+            assert not (await store.get("job")).released
+            compute.unreachable.clear()
+            await until(is_released(store))
+
+        assert compute.machine.instances == {}
+
+    run(scenario)
+
+
+class SlowStore(MemoryStore):
+    """A store in which others may get in between a question and its answer."""
+
+    def __init__(self):
+        super().__init__()
+        self.on_get = None
+
+    async def get(self, training_job_name):
+        job = await super().get(training_job_name)
+        if self.on_get is not None and job.released:
+            intruder, self.on_get = self.on_get, None
+            await intruder(job)
+        return job
+
+
+@pytest.mark.parametrize("hosts", [1, 2], ids=["with room", "without room"])
+def test_a_job_that_takes_the_name_of_a_deleted_one_is_not_forgotten_with_it(hosts):
+    """It is created while a pass is under way that still has the deleted one in hand."""
+
+    async def scenario():
+        store, compute = SlowStore(), ScriptedCompute(FixedClock())
+        launches = compute.machine.launches
+        async with controlling(store, compute, instance_count=2) as controller:
+
+            async def launched(name, times=1):
+                return launches[name] == times
+
+            async def replace(job):
+                await store.delete(job)
+                later = make_job("job", at=job.creation_time + 5, request=make_request("job", instance_count=hosts))
+                await store.create(later)
+                controller.submit(later)
+
+            await submitted(store, controller, "other")
+            await submitted(store, controller, "job")
+            await until(lambda: launched("other-a1-algo-1"))
+            await until(lambda: launched("job-a1-algo-1"))
+            store.on_get = replace
+            compute.finish("job-a1-algo-1")
+
+            async def replaced():
+                return store.on_get is None
+
+            await until(replaced)
+            if hosts == 2:
+                compute.finish("other-a1-algo-1")
+            await until(lambda: launched("job-a1-algo-1", times=2))
+            for host in (await store.get("job")).hosts:
+                await until(lambda host=host: launched(f"job-a1-{host}", times=2 if host == "algo-1" else 1))
+            assert (await store.get("job")).attempt == 1
+
+    run(scenario)
+
+
+def test_a_sweep_leaves_the_instances_of_a_job_that_took_the_name_of_a_deleted_one():
+    """What it took for a stray when it began belongs to a job when it comes to releasing."""
+
+    class Store(MemoryStore):
+        hidden = 2  # the start and the first sweep do not see the job yet when they read what is left to do
+
+        async def unreleased(self):
+            if compute.machine.instances and self.hidden:
+                self.hidden -= 1
+                return ()
+            return await super().unreleased()
+
+    machine = Machine()
+    store, compute = MemoryStore(), ScriptedCompute(FixedClock(), machine=machine)
+
+    async def scenario():
+        async with controlling(store, compute) as controller:
+            await submitted(store, controller)
+
+            async def launched():
+                return "job-a1-algo-1" in machine.instances
+
+            await until(launched)
+        blind = Store()
+        blind.__dict__.update(store.__dict__)
+        async with controlling(blind, compute):
+            for _ in range(5):
+                await asyncio.sleep(0.01)  # lets the sweep end
+            assert blind.hidden == 0
+            assert machine.released == []
+
+    run(scenario)
+
+
+def test_a_job_that_is_deleted_while_the_controller_starts_does_no_harm():
+    async def scenario():
+        inner = MemoryStore()
+        for name in ("gone", "there"):
+            await inner.create(make_job(name))
+        store = FaultyStore(inner, [Fault(verb="get", error=NoSuchJob("gone"), training_job_name="gone")])
+        async with controlling(store, ScriptedCompute(FixedClock(), walks=True)):
+            await until(is_released(inner, "there"))
 
     run(scenario)
 
