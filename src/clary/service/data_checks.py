@@ -30,13 +30,14 @@ class DataChecks:
     async def check(self, request: TrainingJobRequest) -> None:
         """Raise `ValidationException` for a channel without objects or an output bucket that is not there."""
         try:
-            await asyncio.gather(
-                self._check_output(request),
-                *(
-                    self._check_channel(channel.data_source.s3_data_source.s3_uri, request.role_arn)
-                    for channel in request.input_data_config
-                ),
-            )
+            await self._check_output(request)
+            if request.input_data_config:
+                await asyncio.gather(
+                    *(
+                        self._check_channel(channel.data_source.s3_data_source.s3_uri, request.role_arn)
+                        for channel in request.input_data_config
+                    )
+                )
         except Unreachable as error:
             _log.error("storage unreachable", why=str(error))
             raise AwsError(

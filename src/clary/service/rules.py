@@ -4,6 +4,7 @@ Called by `training_jobs`; pure. Source: the cross-field rules of SageMaker's do
 comment says otherwise.
 """
 
+from functools import lru_cache
 from typing import Any, Literal
 
 from clary.aws.errors import ResourceLimitExceeded, ValidationException
@@ -73,12 +74,19 @@ def check_request(request: TrainingJobRequest, capabilities: Capabilities) -> No
         _check_uri(channel.data_source.s3_data_source.s3_uri, "read")
     _check_uri(request.output_data_config.s3_output_path, "write")
     for definition in request.algorithm_specification.metric_definitions:
-        problem = validate(definition.regex)
+        problem = _problem_of(definition.regex)
         if problem is not None:
             raise ValidationException(f"Invalid regular expression in metric definition '{definition.name}': {problem}")
     _check_capabilities(request, capabilities)
 
 
+@lru_cache(maxsize=4096)
+def _problem_of(regex: str) -> str | None:
+    """What is wrong with a regular expression. Remembered: images bring dozens of them to every job."""
+    return validate(regex)
+
+
+@lru_cache(maxsize=4096)
 def _check_uri(uri: str, access: Literal["read", "write"]) -> None:
     """A URI that cannot be read, or for which no limited credentials can be given, must not wait for its job to fail."""
     try:
