@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clary.aws import json_rpc, sigv4
+from clary.aws import json_rpc, rest_json, rpc_cbor, sigv4
 from clary.aws.body import Receive, read_body
 from clary.aws.canonical import Request
 from clary.aws.claim import read_claim
@@ -29,23 +29,30 @@ class ServedService:
 
     def __init__(self, service: Service) -> None:
         """Raises ValueError for a handler whose operation the model does not know."""
+        self.name = service.name
         self.model = ServiceModel(service.name)
         self.handlers: Mapping[str, Handler] = dict(service.handlers)
         self.validators = Validators()
         unknown = self.handlers.keys() - self.model.operation_names()
         if unknown:
             raise ValueError(f"{service.name} has no operation {', '.join(sorted(unknown))}")
+        self.is_rest = self.model.protocols == ("rest-json",)
+        if self.is_rest:
+            rest_json.check_model(self.model, self.handlers)
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request before its body is read. `service_name` is that of the signature's scope, None if it is unsigned."""
+    """One request before its body is read. `service_name` is that of the signature's scope, None if it is unsigned;
+    `service` is the one that answers it, None if none of ours does.
+    """
 
     request_id: str
     scope: Mapping[str, Any]
     headers: dict[bytes, bytes]
     receive: Receive
     service_name: str | None
+    service: ServedService | None
     wire: Wire
 
     def request(self, body: bytes | None = None) -> Request:
@@ -75,7 +82,14 @@ class Chain:
         throttle: Throttle,
     ) -> None:
         """Raises ValueError for a handler whose operation the model does not know. Reads the models: tens of ms each."""
-        self._services = {service.name: ServedService(service) for service in services}
+        served = [ServedService(service) for service in services]
+        self._services = {service.model.signing_name: service for service in served if not service.is_rest}
+        self._rest = {
+            (service.model.signing_name, path): service
+            for service in served
+            if service.is_rest
+            for _, path in service.model.routes
+        }
         self._credentials = credentials
         self._clock = clock
         self._account_id = account_id
@@ -115,31 +129,38 @@ class Chain:
         value = await handler(context, params)
         return exchange.wire.result(value, operation, service.model, exchange.request_id)
 
-    def wire(self, service_name: str | None, headers: Mapping[bytes, bytes], query: bytes) -> Wire:
+    def service(self, service_name: str | None, path: str) -> ServedService | None:
+        """Who answers a request that is signed for that service; services may share a name and differ in their paths."""
+        name = service_name or ""
+        return self._rest.get((name, path)) or self._services.get(name)
+
+    def wire(
+        self, service_name: str | None, service: ServedService | None, headers: Mapping[bytes, bytes], query: bytes
+    ) -> Wire:
         """The protocol to answer in: what the request looks like, unless its service does not speak that."""
-        service = self._services.get(service_name or "")
         form = headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded") or b"Action=" in query
         looks = "json" if b"x-amz-target" in headers else "query" if form else None
+        name, value = rpc_cbor.HEADER
+        if headers.get(name) == value:
+            looks = "smithy-rpc-v2-cbor"
         if service is not None and looks not in service.model.protocols:
             looks = service.model.protocols[0]
         if looks == "query" or service_name == "s3":  # S3's clients read XML
             return QUERY_XML
+        if looks == "smithy-rpc-v2-cbor":
+            return rpc_cbor.RPC_CBOR
+        if looks == "rest-json":
+            return rest_json.REST_JSON
         is_1_0 = headers.get(b"content-type", b"").startswith(b"application/x-amz-json-1.0")
         return json_rpc.VERSION_1_0 if is_1_0 else json_rpc.VERSION_1_1
-
-    def model(self, service_name: str | None) -> ServiceModel | None:
-        """The model of a service that is served here."""
-        service = self._services.get(service_name or "")
-        return None if service is None else service.model
 
     def _find_service(self, exchange: Exchange) -> ServedService:
         if exchange.service_name is None:
             read_claim(exchange.request())  # raises what is wrong with it, mostly that it is missing
             raise Refused(Cause.MALFORMED, "The credential scope names no service.")
-        service = self._services.get(exchange.service_name)
-        if service is None:
+        if exchange.service is None:
             raise _unsupported(f"the service '{exchange.service_name}'")
-        return service
+        return exchange.service
 
     def _find_operation(
         self, exchange: Exchange, request: Request, service: ServedService

@@ -20,6 +20,7 @@ from clary.aws.errors import AwsError
 from clary.aws.handlers import Service
 from clary.aws.query_xml import QUERY_XML
 from clary.aws.refusals import Refused
+from clary.aws.rpc_cbor import RPC_CBOR
 from clary.aws.sigv4 import CredentialLookup
 from clary.aws.throttle import Throttle
 from clary.aws.wire import Answer
@@ -73,9 +74,10 @@ class Gateway:
             return
         headers = headers_by_name(scope["headers"])
         service_name = _service_name(scope["query_string"], headers)
-        wire = self._chain.wire(service_name, headers, scope["query_string"])
+        service = self._chain.service(service_name, scope["path"])
+        wire = self._chain.wire(service_name, service, headers, scope["query_string"])
         # A request that is unsigned and looks like no other protocol is anonymous S3: the gate says what comes of it.
-        anonymous = service_name is None and wire is not QUERY_XML and b"x-amz-target" not in headers
+        anonymous = service_name is None and wire not in {QUERY_XML, RPC_CBOR} and b"x-amz-target" not in headers
         if self._s3 is not None and (service_name == "s3" or anonymous):
             with contextlib.suppress(asyncio.CancelledError):  # the server stops and has waited long enough
                 await self._s3(scope, receive, send)
@@ -86,6 +88,7 @@ class Gateway:
             headers=headers,
             receive=receive,
             service_name=service_name,
+            service=service,
             wire=wire,
         )
         try:
@@ -96,7 +99,7 @@ class Gateway:
             error = AwsError(
                 code="ServiceUnavailable", message="The server is stopping. Please try again.", http_status=503
             )
-            answer = wire.error(error, self._chain.model(service_name), request_id)
+            answer = _failed(exchange, error)
         await _send(send, answer, request_id)
 
     async def _answer(self, exchange: Exchange) -> Answer:
@@ -117,7 +120,12 @@ class Gateway:
                 message="The request processing has failed because of an unknown error, exception or failure.",
                 http_status=500,
             )
-        return exchange.wire.error(failure, self._chain.model(exchange.service_name), exchange.request_id)
+        return _failed(exchange, failure)
+
+
+def _failed(exchange: Exchange, error: AwsError) -> Answer:
+    model = None if exchange.service is None else exchange.service.model
+    return exchange.wire.error(error, model, exchange.request_id)
 
 
 def _service_name(query: bytes, headers: dict[bytes, bytes]) -> str | None:
@@ -130,7 +138,7 @@ def _service_name(query: bytes, headers: dict[bytes, bytes]) -> str | None:
 
 def _named(exchange: Exchange) -> dict[str, object]:
     target = exchange.headers.get(b"x-amz-target", b"").decode("latin-1")
-    return {"service": exchange.service_name, "target": target}
+    return {"service": exchange.service_name, "target": target or exchange.scope["path"]}
 
 
 async def _send(send: Send, answer: Answer, request_id: str) -> None:
@@ -138,6 +146,7 @@ async def _send(send: Send, answer: Answer, request_id: str) -> None:
         (b"x-amzn-requestid", request_id.encode()),
         (b"content-type", answer.content_type),
         (b"content-length", str(len(answer.body)).encode()),
+        *answer.headers,
     ]
     if answer.http_status in {408, 413, 503}:
         headers.append((b"connection", b"close"))  # the rest of the body must not be taken for the next request

@@ -13,6 +13,7 @@ from clary.aws import refusals
 from clary.aws.canonical import Request
 from clary.aws.errors import AwsError
 from clary.aws.model import Operation, ServiceModel
+from clary.aws.query_compatible import query_error_headers
 from clary.aws.wire import Answer
 
 _encode = msgspec.json.Encoder().encode
@@ -48,8 +49,10 @@ class JsonRpc:
     def error(self, error: AwsError, model: ServiceModel | None, request_id: str) -> Answer:
         """`__type` and the text. Source: Smithy, AWS JSON 1.1, operation error serialization."""
         del request_id
+        name = error.code if model is None or not model.is_query_compatible else model.error_name(error.code)
         text = "message" if model is None else model.message_member(error.code)
-        return Answer(error.http_status, self._content_type, _encode({"__type": error.code, text: error.message}))
+        body = _encode({"__type": name, text: error.message})
+        return Answer(error.http_status, self._content_type, body, query_error_headers(error, model))
 
 
 VERSION_1_1 = JsonRpc("1.1")

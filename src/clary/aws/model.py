@@ -18,6 +18,9 @@ from botocore.model import Shape, StructureShape
 # The name in a credential scope -> the folder of botocore's data that holds the model.
 _FOLDERS = {"monitoring": "cloudwatch"}
 
+# What we speak; the first that a service speaks too is that of a request which looks like none.
+_PROTOCOLS = ("json", "query", "smithy-rpc-v2-cbor", "rest-json")
+
 
 class Patch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One correction: the member at `path` becomes `value`, or is removed when `value` is null. `why` names the capture."""
@@ -47,14 +50,18 @@ class ServiceModel:
         metadata: Mapping[str, Any] = document["metadata"]
         self.service = service
         self.title = str(metadata["serviceId"])
-        self.protocols = tuple(name for name in metadata["protocols"] if name in {"json", "query"})
+        self.signing_name = str(metadata.get("signingName", metadata["endpointPrefix"]))
+        self.protocols = tuple(name for name in _PROTOCOLS if name in metadata["protocols"])
+        self.is_query_compatible = "awsQueryCompatible" in metadata
         self.api_version = str(metadata["apiVersion"])
         self.target_prefix: str | None = metadata.get("targetPrefix")
         self.xml_namespace = str(metadata.get("xmlNamespace", ""))
         self._botocore = BotocoreModel(document, service)
         self._names = frozenset(document["operations"])
         self._operations: dict[str, Operation] = {}
+        self.routes: Mapping[tuple[str, str], str] = _routes(document["operations"])
         self._message_members = _message_members(document["shapes"])
+        self._error_names = _error_names(document["shapes"])
 
     def operation(self, name: str) -> Operation | None:
         """The operation of that name, as in `X-Amz-Target` after the dot and in `Action`; None if the model lacks it."""
@@ -84,6 +91,10 @@ class ServiceModel:
         """What the text of an error is called in its body: `Message` where the modelled error says so, else `message`."""
         return self._message_members.get(code, "message")
 
+    def error_name(self, code: str) -> str:
+        """The shape of the error whose wire code that is, or the code itself. They differ where errors have old codes."""
+        return self._error_names.get(code, code)
+
 
 def _shipped_patches() -> dict[str, tuple[Patch, ...]]:
     data = Path(__file__).with_name("model_patches.json").read_bytes()
@@ -100,6 +111,20 @@ def _apply(document: dict[str, Any], patch: Patch) -> None:
         del place[last]
     else:
         place[last] = patch.value
+
+
+def _routes(operations: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """Method and path of each operation that has a path of its own, without members in it."""
+    found = {}
+    for name, operation in operations.items():
+        method, path = operation["http"]["method"], operation["http"]["requestUri"]
+        if path != "/" and "{" not in path and "?" not in path:
+            found[method, path] = name
+    return found
+
+
+def _error_names(shapes: Mapping[str, Any]) -> dict[str, str]:
+    return {shape["error"]["code"]: name for name, shape in shapes.items() if "code" in shape.get("error", {})}
 
 
 def _message_members(shapes: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The AWS query protocol: a form in, XML out. STS and IAM speak it.
+"""The AWS query protocol: a form in, XML out. STS and IAM speak it, and CloudWatch with older clients.
 
 Generic over the service model: the form's dotted names are folded along the input shape, the answer is written along the
 output shape from the same wire-true builtins that JSON services answer with (timestamps: seconds since the epoch).
@@ -20,6 +20,7 @@ from clary.aws import refusals
 from clary.aws.canonical import Request
 from clary.aws.errors import AwsError
 from clary.aws.model import Operation, ServiceModel
+from clary.aws.query_compatible import query_code, query_fault
 from clary.aws.wire import Answer
 
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
@@ -69,11 +70,9 @@ class QueryXml:
 
     def error(self, error: AwsError, model: ServiceModel | None, request_id: str) -> Answer:
         """`ErrorResponse`. What JSON services call ValidationException is ValidationError here (common errors)."""
-        code = "ValidationError" if error.code == "ValidationException" else error.code
-        fault = "Sender" if error.http_status < 500 else "Receiver"
         namespace = f' xmlns="{model.xml_namespace}"' if model is not None else ""
         text = (
-            f"<ErrorResponse{namespace}><Error><Type>{fault}</Type><Code>{_text(code)}</Code>"
+            f"<ErrorResponse{namespace}><Error><Type>{query_fault(error)}</Type><Code>{_text(query_code(error))}</Code>"
             f"<Message>{_text(error.message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
         )
         return Answer(error.http_status, _CONTENT_TYPE, text.encode())

@@ -23,6 +23,7 @@ class Cause(enum.Enum):
     SEVERAL = enum.auto()
     UNKNOWN_KEY = enum.auto()
     WRONG_TOKEN = enum.auto()
+    EXPIRED_TOKEN = enum.auto()
     MISMATCH = enum.auto()
     SKEWED = enum.auto()
     EXPIRED = enum.auto()
@@ -31,6 +32,7 @@ class Cause(enum.Enum):
 
 
 _UNKNOWN_CALLER = "The security token included in the request is invalid."
+_EXPIRED_SESSION = "The security token included in the request is expired"
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and "
     "signing method. Consult the service documentation for details."
@@ -73,6 +75,11 @@ CODES: dict[Cause, dict[Protocol, tuple[str, int, str]]] = {
         "json": ("UnrecognizedClientException", 400, _UNKNOWN_CALLER),
         "query": ("InvalidClientTokenId", 403, _UNKNOWN_CALLER),
         "s3": ("InvalidToken", 400, "The provided token is malformed or otherwise invalid."),
+    },
+    Cause.EXPIRED_TOKEN: {
+        "json": ("ExpiredTokenException", 400, _EXPIRED_SESSION),
+        "query": ("ExpiredToken", 403, _EXPIRED_SESSION),
+        "s3": ("ExpiredToken", 400, "The provided token has expired."),
     },
     Cause.MISMATCH: {
         "json": ("InvalidSignatureException", 400, _MISMATCH),

@@ -10,7 +10,7 @@ import hmac
 
 from clary.aws.canonical import Request, headers_by_name, query_pairs
 from clary.aws.refusals import Cause, Refused
-from clary.aws.sigv4 import Credential, CredentialLookup
+from clary.aws.sigv4 import Credential, CredentialLookup, prove_session
 from clary.base.clock import Instant
 
 # Parameters that name another resource or change the answer, and so are signed with the path.
@@ -42,12 +42,11 @@ def verify(request: Request, *, credentials: CredentialLookup, now: Instant) -> 
         raise Refused(
             Cause.MISSING, "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters"
         )
-    credential = credentials(given["AWSAccessKeyId"])
+    token = given.get("x-amz-security-token", headers.get("x-amz-security-token"))
+    credential = credentials(given["AWSAccessKeyId"], token)
     if credential is None:
         raise Refused(Cause.UNKNOWN_KEY)
-    token = given.get("x-amz-security-token", headers.get("x-amz-security-token", ""))
-    if not hmac.compare_digest(token.encode(), (credential.session_token or "").encode()):
-        raise Refused(Cause.WRONG_TOKEN)
+    prove_session(credential, token, now)
     text = _string_to_sign(request, headers, pairs, expires)
     expected = base64.b64encode(hmac.digest(credential.secret_access_key.encode(), text.encode("latin-1"), "sha1"))
     if not hmac.compare_digest(expected, given["Signature"].encode()):

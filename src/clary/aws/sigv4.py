@@ -25,6 +25,7 @@ __all__ = [
     "SigningKeys",
     "Verified",
     "is_marker",
+    "prove_session",
     "read_claim",
     "sign",
     "verify",
@@ -36,7 +37,11 @@ SKEW_SECONDS = 15 * 60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credential:
-    """A key pair and whom it stands for. `session_token` is set for temporary credentials and then must be sent."""
+    """A key pair and whom it stands for.
+
+    `session_token` and `expiration` are set for temporary credentials: the token must then be sent, and from that instant
+    on the pair proves nothing.
+    """
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -44,10 +49,23 @@ class Credential:
     account_id: str
     principal_arn: str
     user_id: str
+    expiration: Instant | None = None
 
 
-CredentialLookup = Callable[[str], Credential | None]
-"""From an access key id to its credential, or None."""
+CredentialLookup = Callable[[str, str | None], Credential | None]
+"""From an access key id, and the session token sent with it, to the credential, or None.
+
+The token is there for who keeps no list of sessions; that it is the credential's own is checked by `prove_session`. The
+look-up may raise `Refused` for a token that it cannot read.
+"""
+
+
+def prove_session(credential: Credential, session_token: str | None, now: Instant) -> None:
+    """Hold a session token against its credential. Raises `Refused`."""
+    if not _same(credential.session_token or "", session_token or ""):
+        raise Refused(Cause.WRONG_TOKEN)
+    if credential.expiration is not None and now >= credential.expiration:
+        raise Refused(Cause.EXPIRED_TOKEN)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,11 +118,10 @@ def verify(
     hand, and is hashed here. Raises `Refused`.
     """
     claim = claim or read_claim(request)
-    credential = credentials(claim.access_key_id)
+    credential = credentials(claim.access_key_id, claim.session_token)
     if credential is None:
         raise Refused(Cause.UNKNOWN_KEY)
-    if not _same(credential.session_token or "", claim.session_token or ""):
-        raise Refused(Cause.WRONG_TOKEN)
+    prove_session(credential, claim.session_token, now)
     _check_time(claim, now)
     _check_signed_headers(claim)
     payload_hash = _payload_hash(request, claim)

@@ -1,4 +1,4 @@
-"""What the gateway needs of a protocol, whichever it is: `json_rpc` and `query_xml` each offer one `Wire`."""
+"""What the gateway needs of a protocol: `json_rpc`, `query_xml`, `rpc_cbor` and `rest_json` each offer a `Wire`."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
@@ -10,11 +10,12 @@ from clary.aws.model import Operation, ServiceModel
 
 
 class Answer(NamedTuple):
-    """An HTTP answer, before the headers that every answer has."""
+    """An HTTP answer, before the headers that every answer has; `headers` are those of its protocol."""
 
     http_status: int
     content_type: bytes
     body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Wire(Protocol):

@@ -69,8 +69,8 @@ def test_results_are_encoded_as_they_are(model):
 
     operation = model.operation("CreateTrainingJob")
     answer = VERSION_1_1.result(Answer(TrainingJobArn="arn"), operation, model, "id")
-    assert answer == (200, b"application/x-amz-json-1.1", b'{"TrainingJobArn":"arn"}')
-    assert VERSION_1_0.result(None, operation, model, "id") == (200, b"application/x-amz-json-1.0", b"")
+    assert answer == (200, b"application/x-amz-json-1.1", b'{"TrainingJobArn":"arn"}', ())
+    assert VERSION_1_0.result(None, operation, model, "id") == (200, b"application/x-amz-json-1.0", b"", ())
 
 
 def test_the_text_of_an_error_is_called_as_the_model_says(model):

@@ -21,7 +21,7 @@ def test_operations_are_found_by_name():
     [
         ("sagemaker", ("json",), "SageMaker"),
         ("logs", ("json",), "Logs_20140328"),
-        ("monitoring", ("json", "query"), "GraniteServiceVersion20100801"),
+        ("monitoring", ("json", "query", "smithy-rpc-v2-cbor"), "GraniteServiceVersion20100801"),
         ("sts", ("query",), None),
         ("iam", ("query",), None),
     ],
