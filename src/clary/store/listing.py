@@ -20,8 +20,8 @@ from clary.base.clock import Instant
 from clary.jobs.status import TrainingJobStatus
 from clary.store.port import Cursor, ListQuery, Page, SortBy, Summary
 
-NARROW_MAX = 20_000
-WINDOWS = (1_000, 4_000, 15_000)
+NARROW_MAX = 12_000
+WINDOWS = (1_000, 4_000, 10_000)
 """How many index entries a walk looks at in one go; the first is small, since most pages are full at once."""
 
 NARROW_MAX_WITH_ROWS = 1_000
