@@ -29,14 +29,11 @@ class MemoryAlgorithmStore:
 
     async def get(self, algorithm_name: str) -> Algorithm:
         """See `algorithm_port.AlgorithmStore`."""
-        algorithm = self._algorithms.get(algorithm_name.lower())
-        if algorithm is None:
-            raise NoSuchAlgorithm(algorithm_name)
-        return algorithm
+        return self._find(algorithm_name)
 
     async def commit(self, algorithm: Algorithm) -> Algorithm:
         """See `algorithm_port.AlgorithmStore`."""
-        kept = await self.get(algorithm.algorithm_name)
+        kept = self._find(algorithm.algorithm_name)
         if kept.version != algorithm.version:
             raise StaleAlgorithm(algorithm.algorithm_name)
         written = msgspec.structs.replace(algorithm, version=algorithm.version + 1)
@@ -65,6 +62,12 @@ class MemoryAlgorithmStore:
             value, name = key(shown[-1])
             cursor = AlgorithmCursor(value=value, name=name)
         return AlgorithmPage(summaries=tuple(map(_summary, shown)), cursor=cursor)
+
+    def _find(self, algorithm_name: str) -> Algorithm:
+        algorithm = self._algorithms.get(algorithm_name.lower())
+        if algorithm is None:
+            raise NoSuchAlgorithm(algorithm_name)
+        return algorithm
 
 
 def _fits(algorithm: Algorithm, query: AlgorithmQuery) -> bool:
