@@ -25,7 +25,7 @@ from clary.aws.sigv4 import CredentialLookup
 from clary.aws.throttle import Throttle
 from clary.aws.wire import Answer
 from clary.base.clock import Clock
-from clary.base.telemetry import get_logger
+from clary.base.telemetry import Seldom, get_logger
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Any], Awaitable[None]]
@@ -63,6 +63,7 @@ class Gateway:
             throttle=throttle or Throttle({}, burst=1),
         )
         self._s3 = s3
+        self._seldom = Seldom(_logger)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -110,7 +111,8 @@ class Gateway:
         except AwsError as error:
             failure = error
         except Refused as refused:
-            _logger.info("signature refused", request_id=exchange.request_id, cause=refused.cause.name)
+            cause = refused.cause.name
+            self._seldom.info("signature refused", key=cause, request_id=exchange.request_id, cause=cause)
             failure = refused.as_error(exchange.wire.protocol)
         except Exception:  # noqa: BLE001
             # Whatever a handler lets through ends here: the operator gets the traceback, the caller the request id.

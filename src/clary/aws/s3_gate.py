@@ -30,7 +30,7 @@ from clary.aws.refusals import Cause, Refused
 from clary.aws.s3_body import Incoming, UploadBody, upload_body
 from clary.aws.sigv4 import UNSIGNED_PAYLOAD, Credential, CredentialLookup, SigningKeys
 from clary.base.clock import Clock
-from clary.base.telemetry import get_logger
+from clary.base.telemetry import Seldom, get_logger
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Any], Awaitable[None]]
@@ -75,6 +75,7 @@ class S3Gate:
         self._region = region
         self._signing_keys = SigningKeys()
         self._session: aiohttp.ClientSession | None = None
+        self._seldom = Seldom(_logger)
 
     async def start(self) -> None:
         """Open the session. To be called in the event loop that serves."""
@@ -118,7 +119,8 @@ class S3Gate:
             async with self._forward(asked, payload_hash, body) as response:
                 await self._relay(asked, response, incoming, answer, body)
         except Refused as refused:
-            _logger.info("signature refused", request_id=answer.request_id, cause=refused.cause.name)
+            cause = refused.cause.name
+            self._seldom.info("signature refused", key=cause, request_id=answer.request_id, cause=cause)
             return refused.as_error("s3")
         except AwsError as error:
             return error
@@ -128,7 +130,7 @@ class S3Gate:
                 raise fault from None
             if fault is not None:
                 return fault
-            _logger.warning("store unreachable", request_id=answer.request_id, reason=repr(error))
+            self._seldom.warning("store unreachable", key="", request_id=answer.request_id, reason=repr(error))
             # Clients try again on this code, and by then the store has been started anew.
             return AwsError(
                 code="ServiceUnavailable", message="The store is not available. Please try again.", http_status=503

@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import time
+from collections import Counter
 from typing import TextIO
 
 
@@ -53,6 +54,41 @@ class Logger:
 
     def _log(self, level: int, action: str, facts: dict[str, object], *, exc_info: bool = False) -> None:
         self._logger.log(level, action, extra={"facts": self._facts | facts}, exc_info=exc_info)
+
+
+class Seldom:
+    """Logs an event once in so many seconds for each of its keys, so that no caller can fill the log.
+
+    A line that follows silenced ones says how many they were (`silenced`). Keys must be few: they are kept.
+    """
+
+    def __init__(self, logger: Logger, *, seconds: float = 10.0) -> None:
+        self._logger = logger
+        self._seconds = seconds
+        self._next: dict[tuple[str, str], float] = {}
+        self._silenced: Counter[tuple[str, str]] = Counter()
+
+    def info(self, action: str, *, key: str, **facts: object) -> None:
+        """As `Logger.info`, seldom."""
+        if self._is_due((action, key)):
+            self._logger.info(action, **facts, **self._count((action, key)))
+
+    def warning(self, action: str, *, key: str, **facts: object) -> None:
+        """As `Logger.warning`, seldom."""
+        if self._is_due((action, key)):
+            self._logger.warning(action, **facts, **self._count((action, key)))
+
+    def _is_due(self, event: tuple[str, str]) -> bool:
+        now = time.monotonic()
+        if now < self._next.get(event, now):
+            self._silenced[event] += 1
+            return False
+        self._next[event] = now + self._seconds
+        return True
+
+    def _count(self, event: tuple[str, str]) -> dict[str, object]:
+        silenced = self._silenced.pop(event, 0)
+        return {"silenced": silenced} if silenced else {}
 
 
 def get_logger(room: str, **facts: object) -> Logger:
