@@ -16,6 +16,7 @@ from clary.jobs.algorithm import (
 )
 from clary.jobs.hyper_parameter_values import parse_integer, parse_number, problem_with
 from clary.logs.metric_definitions import validate
+from clary.service.problems import as_text
 
 
 def check_specification(specification: TrainingSpecification) -> None:
@@ -32,7 +33,7 @@ def check_specification(specification: TrainingSpecification) -> None:
     if not specification.supported_training_instance_types:
         problems.append("SupportedTrainingInstanceTypes must name at least one instance type")
     if problems:
-        raise ValidationException(f"Invalid TrainingSpecification: {'; '.join(problems)}.")
+        raise ValidationException(f"Invalid TrainingSpecification: {as_text(problems)}.")
 
 
 def check_input_modes(specification: TrainingSpecification) -> None:

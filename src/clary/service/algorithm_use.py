@@ -12,6 +12,7 @@ from clary.aws.errors import ValidationException
 from clary.jobs.algorithm import Algorithm, AlgorithmStatus, ChannelSpecification, TrainingSpecification
 from clary.jobs.hyper_parameter_values import problem_with
 from clary.jobs.model import Channel, MetricDefinition, TrainingJobRequest
+from clary.service.problems import as_text
 
 
 def metrics_of(algorithm: Algorithm, image_metrics: tuple[MetricDefinition, ...]) -> tuple[MetricDefinition, ...]:
@@ -43,9 +44,7 @@ def under_algorithm(request: TrainingJobRequest, algorithm: Algorithm) -> Traini
         *_channels(filled, specification),
     ]
     if problems:
-        raise ValidationException(
-            f"The request does not fit algorithm {algorithm.algorithm_arn}: {'; '.join(problems)}."
-        )
+        raise ValidationException(f"The request does not fit algorithm {algorithm.algorithm_arn}: {as_text(problems)}.")
     return filled
 
 
