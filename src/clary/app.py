@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from clary.aws.connection import Connection
 from clary.aws.gateway import Gateway
 from clary.aws.paging import PageTokens
 from clary.aws.s3_gate import S3Gate
-from clary.aws.sigv4 import Credential
+from clary.aws.sigv4 import Credential, CredentialLookup
 from clary.aws.throttle import Throttle
+from clary.base.arn import partition
 from clary.base.clock import SystemClock
 from clary.base.files import AlreadyLocked, exclusive_lock
 from clary.base.home import ClientCredentials, Home, ServerInfo
@@ -38,9 +39,12 @@ from clary.runtimes.python_paths import NoPython, python_environment_paths
 from clary.service.algorithm_tags import TaggedAlgorithms
 from clary.service.algorithms import Algorithms
 from clary.service.data_checks import DataChecks
+from clary.service.identity import Identity
 from clary.service.images import ImageCatalogue, InvalidCatalogue, load_images
 from clary.service.log_streams import LogStreams
 from clary.service.operations import services
+from clary.service.roles import Roles
+from clary.service.sessions import Sessions
 from clary.service.tags import TaggedJobs, Tags
 from clary.service.training_job_changes import TrainingJobChanges
 from clary.service.training_jobs import TrainingJobs
@@ -109,7 +113,8 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         controller = Controller(
             store=store, compute=compute, actor=actor, clock=clock, instance_count=settings.instances
         )
-        callers = _callers(credentials, s3.credentials, settings)
+        sessions = Sessions(home.token_key(), account_id=settings.account_id)
+        callers = _callers(credentials, s3.credentials, sessions, settings)
         gate = S3Gate(
             upstream_url=s3.endpoint_url,
             credential=s3.credentials,
@@ -144,6 +149,8 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
                         tokens=tokens,
                     ),
                 ),
+                sts=Identity(sessions, clock=clock),
+                iam=Roles(since=home.created_at()),
                 logs=LogStreams(FileLogStore(home.logs, clock=clock), tokens),
             ),
             credentials=callers,
@@ -199,19 +206,26 @@ def _python_paths(prefix: Path) -> tuple[str, ...]:
         raise InvalidCatalogue(str(error)) from None
 
 
-def _callers(client: ClientCredentials, store: Credential, settings: Settings) -> Callable[[str], Credential | None]:
-    """Who may call: the client key pair, and the store's own, so that `clary env --direct-s3` needs only one pair."""
+def _callers(client: ClientCredentials, store: Credential, sessions: Sessions, settings: Settings) -> CredentialLookup:
+    """Who may call: the client key pair, the sessions that were made of it, and the store's own.
+
+    The store's is there so that `clary env --direct-s3` needs only one pair.
+    """
     known = {
         client.access_key_id: Credential(
             access_key_id=client.access_key_id,
             secret_access_key=client.secret_access_key,
             account_id=settings.account_id,
-            principal_arn=f"arn:aws:iam::{settings.account_id}:user/clary",
+            principal_arn=f"arn:{partition(settings.region)}:iam::{settings.account_id}:user/clary",
             user_id=client.user_id,
         ),
         store.access_key_id: store,
     }
-    return known.get
+
+    def find(access_key_id: str, session_token: str | None) -> Credential | None:
+        return known.get(access_key_id) or sessions.find(access_key_id, session_token)
+
+    return find
 
 
 def _storage(s3: EmbeddedS3) -> S3Storage:

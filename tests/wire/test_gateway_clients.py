@@ -471,7 +471,7 @@ def test_a_handler_for_an_operation_that_does_not_exist_stops_the_start():
     with pytest.raises(ValueError, match="sagemaker has no operation CreateTrainingJobs"):
         Gateway(
             services=[Service(name="sagemaker", handlers={"CreateTrainingJobs": create})],
-            credentials=lambda _: None,
+            credentials=lambda *_: None,
             clock=CLOCK,
             account_id="000000000000",
             region="us-east-1",

@@ -24,7 +24,7 @@ APP = Gateway(
         Service(name="sagemaker", handlers={"ListTrainingJobs": handler}),
         Service(name="sts", handlers={"GetCallerIdentity": handler}),
     ],
-    credentials=lambda key: CREDENTIAL,
+    credentials=lambda *_: CREDENTIAL,
     clock=FixedClock(),
     account_id="000000000000",
     region="us-east-1",

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base.clock import Instant
 from clary.base.files import write_atomically
 
 
@@ -67,6 +68,10 @@ class Home:
             )
             write_atomically(self._credentials, msgspec.json.encode(generated))
         return msgspec.json.decode(self._credentials.read_bytes(), type=ClientCredentials)
+
+    def created_at(self) -> Instant:
+        """When the key pair was generated, which is when the home came into being."""
+        return Instant(self._credentials.stat().st_mtime_ns // 1_000_000)
 
     def token_key(self) -> bytes:
         """The key that seals page tokens; generated if there is none yet."""

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from clary.aws.handlers import Handler, Service
-from clary.service import identity
 
 OPERATIONS: dict[str, frozenset[str]] = {
     "sagemaker": frozenset(
@@ -25,7 +24,8 @@ OPERATIONS: dict[str, frozenset[str]] = {
         }
     ),
     "logs": frozenset({"DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents", "GetLogEvents"}),
-    "sts": frozenset({"GetCallerIdentity"}),
+    "sts": frozenset({"AssumeRole", "GetCallerIdentity", "GetSessionToken"}),
+    "iam": frozenset({"GetRole", "SimulatePrincipalPolicy"}),
 }
 """What Clary claims to answer, by service; `services` holds itself to it."""
 
@@ -38,12 +38,15 @@ class Operations(Protocol):
         ...
 
 
-def services(*, sagemaker: Iterable[Operations], logs: Operations) -> tuple[Service, ...]:
+def services(
+    *, sagemaker: Iterable[Operations], logs: Operations, sts: Operations, iam: Operations
+) -> tuple[Service, ...]:
     """The services, each with its operations. Raises ValueError if they are not those that are claimed."""
     handlers: dict[str, Mapping[str, Handler]] = {
         "sagemaker": {name: handler for some in sagemaker for name, handler in some.handlers().items()},
         "logs": logs.handlers(),
-        "sts": identity.handlers(),
+        "sts": sts.handlers(),
+        "iam": iam.handlers(),
     }
     if {name: frozenset(served) for name, served in handlers.items()} != OPERATIONS:
         raise ValueError("the operations that are served are not those that are claimed")

@@ -300,8 +300,8 @@ def test_unknown_keys_and_wrong_tokens_are_told_apart_from_wrong_secrets():
     """Who is unknown is unknown, whatever he signed; a temporary key without its token is no key."""
     assert refusal(example(), credentials={}.get).cause is Cause.UNKNOWN_KEY
     other = replace(CREDENTIAL, secret_access_key="another")
-    assert refusal(example(), credentials=lambda _: other).cause is Cause.MISMATCH
-    assert refusal(example(), credentials=lambda _: TEMPORARY).cause is Cause.WRONG_TOKEN
+    assert refusal(example(), credentials=lambda *_: other).cause is Cause.MISMATCH
+    assert refusal(example(), credentials=lambda *_: TEMPORARY).cause is Cause.WRONG_TOKEN
 
 
 @pytest.mark.parametrize(
