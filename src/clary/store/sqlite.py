@@ -122,9 +122,7 @@ class SqliteStore:
                 connection.execute(_UPDATE_AND_REFILE, (*columns, row))
             connection.execute(_UPDATE_DOCUMENT, (document, row))
 
-        self._recent.drop(job.training_job_name)
-        await self._write(write)
-        self._recent.put(written)
+        await self._write_job(job.training_job_name, write, written=written)
         return written
 
     async def delete(self, job: TrainingJob) -> None:
@@ -135,8 +133,7 @@ class SqliteStore:
             connection.execute(_DELETE, (row,))
             connection.execute(_DELETE_DOCUMENT, (row,))
 
-        await self._write(write)
-        self._recent.drop(job.training_job_name)
+        await self._write_job(job.training_job_name, write, written=None)
 
     async def list(self, query: ListQuery, *, limit: int, after: Cursor | None = None) -> Page:
         """See `port.Store`."""
@@ -169,6 +166,18 @@ class SqliteStore:
             return _decoder.decode(rows[0][0])
         except msgspec.DecodeError as error:
             raise DatabaseUnavailable(f"{self._path}: the job {training_job_name} is damaged: {error}") from error
+
+    async def _write_job(self, training_job_name: str, write: Write, *, written: TrainingJob | None) -> None:
+        """Write, and remember the outcome when the write has settled, also for a caller who was cancelled meanwhile."""
+
+        def settle(writing: "asyncio.Task[None]") -> None:
+            failed = writing.cancelled() or writing.exception() is not None
+            self._recent.settle(training_job_name, None if failed else written)
+
+        self._recent.begin(training_job_name)
+        writing = asyncio.create_task(self._write(write))
+        writing.add_done_callback(settle)
+        await asyncio.shield(writing)
 
     async def _write(self, write: Write) -> None:
         self._check_open()

@@ -76,6 +76,27 @@ def test_a_deleted_job_is_gone_also_for_who_looked_while_it_was_deleted(tmp_path
     on_store(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("verb", ["commit", "delete"])
+def test_a_write_whose_caller_was_cancelled_counts_all_the_same(tmp_path, verb):
+    async def scenario(store):
+        await store.create(make_job())
+        job = await store.get("job")
+        change = store.commit(msgspec.structs.replace(job, attempt=1)) if verb == "commit" else store.delete(job)
+        writing = asyncio.create_task(change)
+        await asyncio.sleep(0)
+        writing.cancel()
+        await store.get("job")  # while the write is on its way
+        await store.create(make_job("other"))  # behind it in the queue: when this is written, so is that
+
+        if verb == "commit":
+            assert (await store.get("job")).attempt == 1
+        else:
+            with pytest.raises(NoSuchJob):
+                await store.get("job")
+
+    on_store(tmp_path, scenario)
+
+
 def test_the_job_that_was_used_longest_ago_makes_room():
     recent = RecentJobs()
     for number in range(JOBS_MAX):
