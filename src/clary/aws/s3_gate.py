@@ -50,7 +50,7 @@ _NOT_FORWARDED_PREFIXES = (b"x-forwarded-", b"amz-sdk-", b"seaweed-", b"x-seawee
 _NOT_RETURNED = _HOP_BY_HOP | {b"date", b"server"}
 _PROOF_PARAMETERS = {
     b"X-Amz-Algorithm", b"X-Amz-Credential", b"X-Amz-Date", b"X-Amz-Expires", b"X-Amz-SignedHeaders", b"X-Amz-Signature",
-    b"X-Amz-Security-Token", b"X-Amz-Content-Sha256", b"AWSAccessKeyId", b"Signature", b"Expires",
+    b"X-Amz-Security-Token", b"x-amz-security-token", b"X-Amz-Content-Sha256", b"AWSAccessKeyId", b"Signature", b"Expires",
 }  # fmt: skip
 _NAMES_ONE_BUCKET = b".localhost"
 _READ_BYTES = 256 * 1024
