@@ -68,7 +68,10 @@ MEMBERS: tuple[Member, ...] = (
     _acts(
         f"{_ALGORITHM}.MetricDefinitions", "Searched in each log line; the last values stand in FinalMetricDataList."
     ),
-    _refused(f"{_ALGORITHM}.EnableSageMakerMetricsTimeSeries", "metric time series are not kept yet"),
+    _acts(
+        f"{_ALGORITHM}.EnableSageMakerMetricsTimeSeries",
+        "Sets SAGEMAKER_METRICS_DIRECTORY for the program. Time series of MetricDefinitions are kept in any case.",
+    ),
     _acts(f"{_ALGORITHM}.ContainerEntrypoint", "Replaces the image's entrypoint."),
     _acts(f"{_ALGORITHM}.ContainerArguments", "Replace the argument `train`."),
     _refused(f"{_ALGORITHM}.TrainingImageConfig", "images are not pulled from registries yet"),
@@ -146,18 +149,21 @@ ECHOED: tuple[str, ...] = (
 """Top-level members that Describe shows again just as they came: recorded ones, and refused ones set to nothing."""
 
 
-RefusedRows = Mapping[str, Sequence[tuple[Member, tuple[str, ...]]]]
-"""The rows that refuse, with their paths in parts, by the top-level member that they are about."""
+RefusedRows = Mapping[str, "Member | RefusedRows"]
+"""The rows that refuse, as the tree of the request that they are about: only what a request has is looked at."""
 
 
 def refused_rows(members: Sequence[Member]) -> RefusedRows:
     """The rows of a table that refuse."""
-    rows: dict[str, list[tuple[Member, tuple[str, ...]]]] = {}
+    tree: dict[str, Any] = {}
     for member in members:
         if member.effect is Effect.REFUSED:
-            path = tuple(member.path.split("."))
-            rows.setdefault(path[0].removesuffix("[]"), []).append((member, path))
-    return rows
+            *above, name = (part.removesuffix("[]") for part in member.path.split("."))
+            node = tree
+            for part in above:
+                node = node.setdefault(part, {})
+            node[name] = member
+    return tree
 
 
 _REFUSED = refused_rows(MEMBERS)
@@ -166,33 +172,25 @@ _REFUSED = refused_rows(MEMBERS)
 def refuse_unsupported(params: dict[str, Any], rows: RefusedRows = _REFUSED) -> None:
     """Raise one `ValidationException` that names every member which is set to something that Clary would ignore.
 
-    `rows` are those of another operation than CreateTrainingJob.
+    `params` obey the API model. `rows` are those of another operation than CreateTrainingJob.
     """
-    refused = [
-        f"'{where}' is not supported: {member.why}"
-        for name in params
-        for member, path in rows.get(name, ())
-        for where, value in _values(params, path, "")
-        if value and value not in member.passes
-    ]
+    refused = [f"'{where}' is not supported: {member.why}" for where, member in _set_members(params, rows, "")]
     if refused:
         raise ValidationException("; ".join(refused) + ".")
 
 
-def _values(value: Any, path: tuple[str, ...], where: str) -> Iterator[tuple[str, Any]]:
-    """The values at a path, each with its place in AWS's notation ("inputDataConfig.1.member.inputMode")."""
-    if not path:
-        yield where, value
-        return
-    if not isinstance(value, dict):
-        return
-    name = path[0].removesuffix("[]")
-    inner = value.get(name)
-    here = (where + "." if where else "") + name[0].lower() + name[1:]
-    if inner is None:
-        return
-    if path[0].endswith("[]"):
-        for n, item in enumerate(inner, start=1):
-            yield from _values(item, path[1:], f"{here}.{n}.member")
-    else:
-        yield from _values(inner, path[1:], here)
+def _set_members(params: dict[str, Any], rows: RefusedRows, above: str) -> Iterator[tuple[str, Member]]:
+    """The members that are set, each with its place in AWS's notation ("inputDataConfig.1.member.inputMode")."""
+    for name, value in params.items():
+        row = rows.get(name)
+        if row is None or not value:
+            continue
+        where = above + name[0].lower() + name[1:]
+        if isinstance(row, Member):
+            if value not in row.passes:
+                yield where, row
+        elif isinstance(value, list):
+            for n, item in enumerate(value, start=1):
+                yield from _set_members(item, row, f"{where}.{n}.member.")
+        else:
+            yield from _set_members(value, row, f"{where}.")
