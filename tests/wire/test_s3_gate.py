@@ -665,11 +665,38 @@ def test_restart_of_the_store_is_survived(tmp_path):
         assert client.list_objects_v2(Bucket="bucket")["KeyCount"] == 3
 
 
-def test_kms_is_refused_by_name(gate, s3, bucket):
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/mine"},
+        {"ServerSideEncryption": "aws:kms", "SSEKMSEncryptionContext": "e30="},
+        {"ServerSideEncryption": "aws:kms:dsse"},
+    ],
+)
+def test_kms_keys_are_refused_by_name(gate, s3, bucket, wanted):
     """What cannot be sealed as asked is not stored open."""
     for call in (s3.put_object, s3.create_multipart_upload):
-        assert _error(call, Bucket=bucket, Key="k", ServerSideEncryption="aws:kms") == ("NotImplemented", 501)
+        assert _error(call, Bucket=bucket, Key="k", **wanted) == ("NotImplemented", 501)
     assert _missing(s3, bucket, "k")
+
+
+def test_kms_without_a_key_is_the_stores_own_encryption(gate, s3, bucket):
+    """SDK v2 asks for it with every sourcedir.tar.gz: the object is sealed, and the answers say how."""
+    assert s3.put_object(Bucket=bucket, Key="k", Body=b"x", ServerSideEncryption="aws:kms")["ServerSideEncryption"] == (
+        "AES256"
+    )
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="parts", ServerSideEncryption="aws:kms")["UploadId"]
+    part = s3.upload_part(Bucket=bucket, Key="parts", UploadId=upload, PartNumber=1, Body=b"y")
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    s3.complete_multipart_upload(Bucket=bucket, Key="parts", UploadId=upload, MultipartUpload=parts)
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/k", ServerSideEncryption="aws:kms")
+    for key, body in {"k": b"x", "parts": b"y", "copy": b"x"}.items():
+        got = s3.get_object(Bucket=bucket, Key=key)
+        assert (got["ServerSideEncryption"], got["Body"].read()) == ("AES256", body)
+
+
+def test_encryption_by_the_store(gate, s3, bucket):
+    """SSE-S3 passes."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"x", ServerSideEncryption="AES256")
     assert s3.head_object(Bucket=bucket, Key="k")["ServerSideEncryption"] == "AES256"
 

@@ -5,7 +5,8 @@ its keys; whoever is proved here may do everything there. Bodies pass as streams
 
 The store goes on checking what it can: a payload hash given by the caller is signed again, so that an altered body is
 refused there; checksums, conditions and ranges are its business alone. The gate smooths where the store differs from
-S3: buckets made twice, aws-chunked uploads, the old presigned form, X-Amz-Expected-Bucket-Owner. SSE-KMS is refused.
+S3: buckets made twice, aws-chunked uploads, the old presigned form, X-Amz-Expected-Bucket-Owner. SSE-KMS under the
+account's own default key becomes SSE-S3, and under a key that is named it is refused.
 """
 
 import asyncio
@@ -39,6 +40,7 @@ _HOP_BY_HOP = {
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer", b"transfer-encoding",
     b"upgrade",
 }  # fmt: skip
+_ENCRYPTION = b"x-amz-server-side-encryption"
 # Headers of the caller's own proof and of his own connection; what of the body the store must know, `s3_body` says.
 _NOT_FORWARDED = _HOP_BY_HOP | {
     b"accept-encoding", b"authorization", b"content-length", b"date", b"expect", b"forwarded", b"host",
@@ -252,6 +254,8 @@ class _Asked:
         for name, value in [*self.request.headers, *self._moved]:
             key = name.lower()
             kept = _own_codings(value) if key == b"content-encoding" else value
+            if key == _ENCRYPTION and kept == b"aws:kms":
+                kept = b"AES256"  # see `_check_encryption`
             if kept and key not in _NOT_FORWARDED and not key.startswith(_NOT_FORWARDED_PREFIXES):
                 forwarded.append((key, kept))
         return forwarded
@@ -353,10 +357,17 @@ def _check_owner(asked: _Asked, caller: Credential) -> None:
 
 
 def _check_encryption(asked: _Asked) -> None:
-    """Without a KMS nothing can be sealed with its keys, and leaving the object open would not be what was asked."""
-    if asked.headers.get(b"x-amz-server-side-encryption", b"").startswith(b"aws:kms"):
+    """Without a KMS nothing can be sealed with its keys, and leaving the object open would not be what was asked.
+
+    `aws:kms` without a key leaves the key to the service: there the store's own key does, and the answer says AES256.
+    SDK v2 asks for that with every sourcedir.tar.gz. Source: S3 API, x-amz-server-side-encryption.
+    """
+    wanted = asked.headers.get(_ENCRYPTION, b"")
+    named = any(asked.headers.get(_ENCRYPTION + suffix) for suffix in (b"-aws-kms-key-id", b"-context"))
+    if wanted.startswith(b"aws:kms:") or (wanted == b"aws:kms" and named):
         raise AwsError(
             code="NotImplemented",
-            message="Server-side encryption with KMS keys (aws:kms) is not supported yet. Use AES256, or none.",
+            message="Server-side encryption with KMS keys of your own is not supported yet. Use AES256, aws:kms without a "
+            "key or a context, or none.",
             http_status=501,
         )
