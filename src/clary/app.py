@@ -7,8 +7,10 @@ ML instances running: the next start finds them.
 
 import asyncio
 import contextlib
+import hmac
 import os
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
@@ -25,7 +27,7 @@ from clary.aws.sigv4 import Credential, CredentialLookup
 from clary.aws.throttle import Throttle
 from clary.base.arn import partition
 from clary.base.clock import SystemClock
-from clary.base.files import AlreadyLocked, exclusive_lock
+from clary.base.files import AlreadyLocked, exclusive_lock, write_atomically
 from clary.base.home import ClientCredentials, Home, ServerInfo
 from clary.base.settings import Settings
 from clary.compute.local import LocalCompute
@@ -34,26 +36,32 @@ from clary.controller.act import Actor
 from clary.controller.loop import Controller
 from clary.jobs.task import StorageGrant
 from clary.logs.files import FileLogStore
+from clary.logs.metric_files import FileMetricSeries
 from clary.runtimes.process import ProcessRuntime
 from clary.runtimes.python_paths import NoPython, python_environment_paths
 from clary.service.algorithm_tags import TaggedAlgorithms
 from clary.service.algorithms import Algorithms
+from clary.service.batch_metrics import BatchMetrics
 from clary.service.data_checks import DataChecks
 from clary.service.identity import Identity
 from clary.service.images import ImageCatalogue, InvalidCatalogue, load_images
 from clary.service.log_streams import LogStreams
+from clary.service.metrics import Metrics
 from clary.service.operations import services
 from clary.service.roles import Roles
 from clary.service.sessions import Sessions
 from clary.service.tags import TaggedJobs, Tags
 from clary.service.training_job_changes import TrainingJobChanges
 from clary.service.training_jobs import TrainingJobs
+from clary.storage.certificate import self_signed
 from clary.storage.port import Credentials, S3Address
 from clary.storage.s3 import S3Storage
 from clary.storage.seaweedfs import EmbeddedS3
 from clary.storage.session_policy import Grant, UngrantableName
 from clary.storage.sts import StsClient, StsRefused
 from clary.store.sqlite import SqliteStore
+
+_CERTIFICATE = "certificate.pem"  # in the home's directory for TLS
 
 
 class HomeInUse(Exception):
@@ -80,8 +88,12 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             raise HomeInUse(
                 f"another `clary serve` is using {home.root}{where}; stop it, or choose another --home"
             ) from None
-        listener = stack.enter_context(_listener(settings))
-        url = _url(listener)
+        listener = stack.enter_context(_listener("listen", settings.listen_host, settings.listen_port))
+        url = f"http://{_authority(listener)}"
+        tls = None if settings.tls_listen is None else _tls_context(settings, home)
+        tls_listener = None
+        if settings.tls_listen is not None:
+            tls_listener = stack.enter_context(_listener("tls_listen", *settings.tls_listen))
         clock = SystemClock()
         credentials = home.credentials()
 
@@ -138,6 +150,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             submit=controller.submit,
             wake=controller.wake,
         )
+        series = FileMetricSeries(home.logs)
         gateway = Gateway(
             services=services(
                 sagemaker=(
@@ -152,6 +165,8 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
                 sts=Identity(sessions, clock=clock),
                 iam=Roles(since=home.created_at()),
                 logs=LogStreams(FileLogStore(home.logs, clock=clock), tokens),
+                monitoring=Metrics(series, tokens=tokens, clock=clock),
+                sagemaker_metrics=BatchMetrics(series, store=store, clock=clock),
             ),
             credentials=callers,
             clock=clock,
@@ -163,8 +178,17 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         )
         await stack.enter_async_context(_background(controller.run()))
         await stack.enter_async_context(_http(gateway, listener))
+        if tls_listener is not None:
+            await stack.enter_async_context(_http(gateway, tls_listener, tls))
         home.note_server(
-            ServerInfo(url=url, s3_endpoint_url=s3.endpoint_url, region=settings.region, account_id=settings.account_id)
+            ServerInfo(
+                url=url,
+                s3_endpoint_url=s3.endpoint_url,
+                region=settings.region,
+                account_id=settings.account_id,
+                tls_url=None if tls_listener is None else f"https://{_authority(tls_listener)}",
+                ca_bundle=None if tls is None or settings.tls_certificate else str(home.tls / _CERTIFICATE),
+            )
         )
         yield url
 
@@ -234,26 +258,48 @@ def _storage(s3: EmbeddedS3) -> S3Storage:
 
 
 @contextlib.contextmanager
-def _listener(settings: Settings) -> Iterator[socket.socket]:
+def _listener(setting: str, host: str, port: int) -> Iterator[socket.socket]:
     """A listening socket, bound before anything is started: a taken port must not cost a started store."""
-    family = socket.AF_INET6 if ":" in settings.listen_host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((settings.listen_host, settings.listen_port))
+            listener.bind((host, port))
             listener.listen(1024)
         except OSError as error:
-            raise CannotListen(
-                f"cannot listen on {settings.listen_host}:{settings.listen_port}: {os.strerror(error.errno or 0)}; "
-                "choose another address with --listen"
-            ) from None
+            cure = "choose another address with --listen" if setting == "listen" else f"change the setting {setting}"
+            raise CannotListen(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; {cure}") from None
         listener.set_inheritable(False)
         yield listener
 
 
-def _url(listener: socket.socket) -> str:
+def _authority(listener: socket.socket) -> str:
+    """Host and port as they stand in a URL."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _tls_context(settings: Settings, home: Home) -> ssl.SSLContext:
+    """What the TLS listener proves itself with: the operator's certificate, or one of our own for the names below."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if certificate is None or key is None:
+        home.tls.mkdir(mode=0o700, exist_ok=True)
+        certificate, key = home.tls / _CERTIFICATE, home.tls / "key.pem"
+        names = ["localhost", "127.0.0.1", "::1", f"sts.{settings.region}.amazonaws.com"]
+        if settings.tls_listen is not None and settings.tls_listen[0] not in {*names, "0.0.0.0", "::"}:
+            names.append(settings.tls_listen[0])
+        # A key of its own for each set of names, always the same for the same: clients go on trusting it after a restart.
+        seed = hmac.digest(home.token_key(), f"tls {names}".encode(), "sha256")
+        pair = self_signed(seed, common_name="Clary", names=names)
+        write_atomically(certificate, pair.certificate)
+        write_atomically(key, pair.private_key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise CannotListen(f"tls_certificate {certificate} and tls_key {key} cannot be used: {error}") from None
+    return context
 
 
 class _Server(uvicorn.Server):
@@ -265,7 +311,7 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _http(gateway: Gateway, listener: socket.socket) -> AsyncIterator[None]:
+async def _http(gateway: Gateway, listener: socket.socket, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
     server = _Server(
         uvicorn.Config(
             gateway,
@@ -280,6 +326,7 @@ async def _http(gateway: Gateway, listener: socket.socket) -> AsyncIterator[None
             date_header=True,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=10,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
     )
     task = asyncio.create_task(server.serve(sockets=[listener]))

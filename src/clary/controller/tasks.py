@@ -35,6 +35,7 @@ def instance_task(job: TrainingJob, host: str, *, region: str, s3_endpoint_url: 
         hyper_parameters=request.hyper_parameters,
         environment=request.environment,
         metric_definitions=algorithm.metric_definitions,
+        enable_sage_maker_metrics_time_series=algorithm.enable_sage_maker_metrics_time_series,
         s3_output_prefix=output_prefix(job),
         output_compression_type=request.output_data_config.compression_type or "GZIP",
         max_runtime_s=remaining_runtime_s(job, now),

@@ -23,4 +23,6 @@ def program_environment(task: InstanceTask) -> dict[str, str]:
         "DMLC_INTERFACE": NETWORK_INTERFACE,
         "NVIDIA_VISIBLE_DEVICES": "void",  # no accelerator is passed on
     }
+    if task.enable_sage_maker_metrics_time_series:
+        platform["SAGEMAKER_METRICS_DIRECTORY"] = "/opt/ml/output/metrics/sagemaker"  # made by `opt_ml`
     return image | task.environment | platform

@@ -39,6 +39,7 @@ class AlgorithmSpecification(_Shape, frozen=True, kw_only=True):
     training_image: str | None = None
     algorithm_name: str | None = None
     metric_definitions: tuple[MetricDefinition, ...] = ()
+    enable_sage_maker_metrics_time_series: bool = False
     container_entrypoint: tuple[str, ...] = ()
     container_arguments: tuple[str, ...] = ()
 

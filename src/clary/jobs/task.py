@@ -43,6 +43,7 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     enable_network_isolation: bool
     s3_endpoint_url: str
     output_compression_type: str = "GZIP"
+    enable_sage_maker_metrics_time_series: bool = False
     log_group: str = "/aws/sagemaker/TrainingJobs"
 
     @property

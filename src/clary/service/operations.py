@@ -24,6 +24,8 @@ OPERATIONS: dict[str, frozenset[str]] = {
         }
     ),
     "logs": frozenset({"DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents", "GetLogEvents"}),
+    "monitoring": frozenset({"GetMetricData", "GetMetricStatistics", "ListMetrics"}),
+    "sagemaker-metrics": frozenset({"BatchGetMetrics", "BatchPutMetrics"}),
     "sts": frozenset({"AssumeRole", "GetCallerIdentity", "GetSessionToken"}),
     "iam": frozenset({"GetRole", "SimulatePrincipalPolicy"}),
 }
@@ -39,12 +41,20 @@ class Operations(Protocol):
 
 
 def services(
-    *, sagemaker: Iterable[Operations], logs: Operations, sts: Operations, iam: Operations
+    *,
+    sagemaker: Iterable[Operations],
+    logs: Operations,
+    monitoring: Operations,
+    sagemaker_metrics: Operations,
+    sts: Operations,
+    iam: Operations,
 ) -> tuple[Service, ...]:
     """The services, each with its operations. Raises ValueError if they are not those that are claimed."""
     handlers: dict[str, Mapping[str, Handler]] = {
         "sagemaker": {name: handler for some in sagemaker for name, handler in some.handlers().items()},
         "logs": logs.handlers(),
+        "monitoring": monitoring.handlers(),
+        "sagemaker-metrics": sagemaker_metrics.handlers(),
         "sts": sts.handlers(),
         "iam": iam.handlers(),
     }

@@ -55,6 +55,12 @@ def test_the_environment_is_layered():
     }
 
 
+def test_a_directory_for_metrics_is_named_if_it_was_asked_for():
+    """Where SageMaker's own libraries write theirs."""
+    environment = program_environment(make_task(enable_sage_maker_metrics_time_series=True))
+    assert environment["SAGEMAKER_METRICS_DIRECTORY"] == "/opt/ml/output/metrics/sagemaker"
+
+
 def test_the_request_may_replace_the_path():
     """A PATH of the request is taken as it is."""
     assert program_environment(make_task(environment={"PATH": "/x"}))["PATH"] == "/x"
