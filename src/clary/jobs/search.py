@@ -21,7 +21,7 @@ Record = Mapping[str, Any]
 ToRecord = Callable[[TrainingJob], Record]
 
 SORT_TEXT_MAX = 200
-"""Texts are sorted by so many characters."""
+"""Texts are sorted by so many characters, see `cut_text`."""
 
 NUMBERS, TEXTS, LACKING = 0, 1, 2
 """The ranks of sort keys: numbers (times, booleans) come before texts, and jobs that lack the property come last in
@@ -154,13 +154,18 @@ def sort_key(wanted: Property, record: Record) -> tuple[int, str | int | float]:
         return LACKING, 0
     match wanted.kind:
         case Kind.TEXT:
-            return TEXTS, str(value)[:SORT_TEXT_MAX]
+            return TEXTS, cut_text(value)
         case Kind.HYPER_PARAMETER:
             number = decimal(value)
-            return (TEXTS, value[:SORT_TEXT_MAX]) if number is None else (NUMBERS, float(number))
+            return (TEXTS, cut_text(value)) if number is None else (NUMBERS, float(number))
         case _:
             comparable = _comparable(wanted.kind, value)
             return (LACKING, 0) if comparable is None else (NUMBERS, comparable)
+
+
+def cut_text(text: str) -> str:
+    """As much of a text as it is sorted by: SORT_TEXT_MAX characters, or what stands before a NUL."""
+    return text.partition("\0")[0][:SORT_TEXT_MAX]
 
 
 def values(record: Any, path: tuple[str, ...]) -> Iterator[Any]:

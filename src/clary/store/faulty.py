@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clary.jobs.model import TrainingJob
-from clary.store.port import Cursor, ListQuery, Page, Store
+from clary.jobs.search import SearchQuery, ToRecord
+from clary.store.port import Cursor, ListQuery, Page, SearchCursor, SearchPage, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,22 @@ class FaultyStore:
         page = await self._inner.list(query, limit=limit, after=after)
         _raise(late)
         return page
+
+    async def search(
+        self, query: SearchQuery, *, limit: int, record: ToRecord, after: SearchCursor | None = None
+    ) -> SearchPage:
+        """See `port.Store`."""
+        late = self._call("search", "")
+        page = await self._inner.search(query, limit=limit, record=record, after=after)
+        _raise(late)
+        return page
+
+    async def property_names(self, prefix: str, *, limit: int) -> tuple[str, ...]:
+        """See `port.Store`."""
+        late = self._call("property_names", "")
+        names = await self._inner.property_names(prefix, limit=limit)
+        _raise(late)
+        return names
 
     async def unreleased(self) -> tuple[str, ...]:
         """See `port.Store`."""

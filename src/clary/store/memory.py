@@ -4,11 +4,24 @@ Nothing lasts, everything is plain: what a list shows is the filter and the sort
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from clary.jobs.model import TrainingJob
-from clary.store.port import Cursor, ListQuery, NameTaken, NoSuchJob, Page, SortBy, StaleVersion, Summary
+from clary.jobs.search import LACKING, SearchQuery, ToRecord, matches, sort_key
+from clary.store.port import (
+    Cursor,
+    ListQuery,
+    NameTaken,
+    NoSuchJob,
+    Page,
+    SearchCursor,
+    SearchPage,
+    SortBy,
+    StaleVersion,
+    Summary,
+)
 
 _SORTED_BY: dict[SortBy, Callable[[TrainingJob], str | int]] = {
     SortBy.NAME: lambda job: job.training_job_name,
@@ -72,6 +85,39 @@ class MemoryStore:
             cursor = Cursor(value=value(shown[-1]), name=shown[-1].training_job_name)
         return Page(summaries=tuple(_summary(job) for job in shown), cursor=cursor)
 
+    async def search(
+        self, query: SearchQuery, *, limit: int, record: ToRecord, after: SearchCursor | None = None
+    ) -> SearchPage:
+        """See `port.Store`."""
+        records = {job.training_job_name: record(job) for job in self._jobs.values()}
+        keys = {name: (*sort_key(query.sort_by, shown), name) for name, shown in records.items()}
+        found = [key for name, key in keys.items() if matches(query.expression, records[name])]
+        found.sort(reverse=query.descending)
+        found.sort(key=lambda key: key[0] == LACKING)
+        if after is not None:
+            passed = (after.rank, after.value, after.tie)
+            found = [key for key in found if _comes_later(key, passed, descending=query.descending)]
+        shown = found[:limit]
+        cursor = None
+        if len(found) > limit:
+            rank, value, tie = shown[-1]
+            cursor = SearchCursor(rank=rank, value=value, tie=tie)
+        return SearchPage(records=tuple(records[name] for _, _, name in shown), cursor=cursor)
+
+    async def property_names(self, prefix: str, *, limit: int) -> tuple[str, ...]:
+        """See `port.Store`."""
+        names = {
+            f"{family}.{name}"
+            for job in self._jobs.values()
+            for family, own in {
+                "HyperParameters": list(job.request.hyper_parameters),
+                "Metrics": [metric.metric_name for metric in job.final_metric_data_list],
+                "Tags": [tag.key for tag in job.tags],
+            }.items()
+            for name in own
+        }
+        return tuple(sorted(name for name in names if name.startswith(prefix))[:limit])
+
     async def unreleased(self) -> tuple[str, ...]:
         """See `port.Store`."""
         waiting = [job for job in self._jobs.values() if not job.released]
@@ -85,6 +131,14 @@ class MemoryStore:
         kept = await self.get(job.training_job_name)
         if (kept.version, kept.creation_time) != (job.version, job.creation_time):
             raise StaleVersion(job.training_job_name)
+
+
+def _comes_later(key: tuple[Any, ...], passed: tuple[Any, ...], *, descending: bool) -> bool:
+    """Whether a key of a search lies behind another; what lacks the property lies behind all else."""
+    lacks, lacked = bool(key[0] == LACKING), bool(passed[0] == LACKING)
+    if lacks != lacked:
+        return lacks
+    return bool(key < passed if descending else key > passed)
 
 
 def _fits(job: TrainingJob, query: ListQuery) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 
 from clary.base.clock import Instant
 from clary.jobs.model import TrainingJob
+from clary.jobs.search import Record, SearchQuery, ToRecord
 from clary.jobs.status import TrainingJobStatus
 
 
@@ -85,6 +86,24 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     cursor: Cursor | None
 
 
+class SearchCursor(msgspec.Struct, frozen=True, kw_only=True):
+    """A job's place in the order of a search: the rank of its sort key, its value, and what tells it from its equals.
+
+    Without value: where the rank begins. What `tie` is, a store alone knows.
+    """
+
+    rank: int
+    value: str | int | float | None
+    tie: str | int | None
+
+
+class SearchPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The records of some jobs, and where to go on, as `Page` has it: perhaps fewer than asked for, even none."""
+
+    records: tuple[Record, ...]
+    cursor: SearchCursor | None
+
+
 class Store(Protocol):
     """Keeps training jobs. Safe to use from one event loop."""
 
@@ -121,6 +140,21 @@ class Store(Protocol):
         Jobs created or deleted between two pages never repeat or hide another. A job whose status or time changes meanwhile may move
         across the cursor, if that is what the list is sorted or filtered by.
         """
+        ...
+
+    async def search(
+        self, query: SearchQuery, *, limit: int, record: ToRecord, after: SearchCursor | None = None
+    ) -> SearchPage:
+        """At most `limit` jobs of the query, those after the cursor, which must come from the same query.
+
+        A job is among them if `clary.jobs.search.matches` says so of its record, and in the order of `sort_key`; equals
+        stand in an order that is the same on every page. Every job is found that was written before the call. What was
+        said about lists and jobs that change between two pages holds here too. `record` is called from another thread.
+        """
+        ...
+
+    async def property_names(self, prefix: str, *, limit: int) -> tuple[str, ...]:
+        """Names of hyperparameters, metrics and tags of jobs, as searches have them, that begin with `prefix`; sorted."""
         ...
 
     async def unreleased(self) -> tuple[str, ...]:

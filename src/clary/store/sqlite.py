@@ -1,8 +1,8 @@
 """Jobs in one SQLite file: the store of a server that runs alone, with nothing to set up.
 
 Opened by `app`. Writes go to one thread, which commits all that wait together (`group_commit`). A look-up of one job takes
-microseconds and is answered on the event loop; lists have a thread of their own (`listing`). Each of the three has its
-connection, and the write-ahead log lets them work at once.
+microseconds and is answered on the event loop; lists (`listing`) and searches (`sqlite_search`) have each a thread of
+their own. Each of the four has its connection, and the write-ahead log lets them work at once.
 """
 
 import asyncio
@@ -15,14 +15,17 @@ from typing import TypeVar
 import msgspec
 
 from clary.jobs.model import TrainingJob
+from clary.jobs.search import SearchQuery, ToRecord
 from clary.store.connections import open_reader, open_writer, unavailable
 from clary.store.errors import DatabaseUnavailable
 from clary.store.group_commit import GroupCommit, Write
 from clary.store.listing import find_page
-from clary.store.port import Cursor, ListQuery, NameTaken, NoSuchJob, Page, StaleVersion
+from clary.store.port import Cursor, ListQuery, NameTaken, NoSuchJob, Page, SearchCursor, SearchPage, StaleVersion
 from clary.store.recent import RecentJobs
+from clary.store.search_index import note
 from clary.store.sqlite_algorithms import REFUSALS as ALGORITHM_REFUSALS
 from clary.store.sqlite_algorithms import SqliteAlgorithmStore
+from clary.store.sqlite_search import SqliteSearch
 
 _T = TypeVar("_T")
 
@@ -67,6 +70,7 @@ class SqliteStore:
             refusals=(NameTaken, StaleVersion, NoSuchJob, *ALGORITHM_REFUSALS),
         )
         self._recent = RecentJobs()
+        self._search = SqliteSearch(path, write=self._write)
         self._closed = False
 
     @classmethod
@@ -91,7 +95,9 @@ class SqliteStore:
                     raise
                 raise NameTaken(taken[0]) from None
             connection.execute(_INSERT_DOCUMENT, (added.lastrowid, document))
+            note(connection, added.lastrowid)
 
+        self._search.expect()
         await self._write(write)
 
     async def get(self, training_job_name: str) -> TrainingJob:
@@ -121,7 +127,9 @@ class SqliteStore:
             else:
                 connection.execute(_UPDATE_AND_REFILE, (*columns, row))
             connection.execute(_UPDATE_DOCUMENT, (document, row))
+            note(connection, row)
 
+        self._search.expect()
         await self._write_job(job.training_job_name, write, written=written)
         return written
 
@@ -139,6 +147,18 @@ class SqliteStore:
         """See `port.Store`."""
         return await self._read_apart(lambda: find_page(self._lists, query, limit=limit, after=after))
 
+    async def search(
+        self, query: SearchQuery, *, limit: int, record: ToRecord, after: SearchCursor | None = None
+    ) -> SearchPage:
+        """See `port.Store`."""
+        self._check_open()
+        return await self._search.search(query, limit=limit, record=record, after=after)
+
+    async def property_names(self, prefix: str, *, limit: int) -> tuple[str, ...]:
+        """See `port.Store`."""
+        self._check_open()
+        return await self._search.property_names(prefix, limit=limit)
+
     async def unreleased(self) -> tuple[str, ...]:
         """See `port.Store`."""
         return await self._read_apart(lambda: tuple(row[0] for row in self._lists.execute(_UNRELEASED)))
@@ -151,6 +171,7 @@ class SqliteStore:
         """See `port.Store`."""
         if not self._closed:
             self._closed = True
+            await self._search.close()
             await asyncio.to_thread(self._list_thread.shutdown)
             self._lists.close()
             self._lookups.close()
