@@ -1,0 +1,43 @@
+"""What the scenarios share: their arguments, and how they tell what they found."""
+
+import json
+import sys
+import time
+
+ROLE = "arn:aws:iam::000000000000:role/test"
+
+
+def told():
+    """The arguments of the scenario."""
+    return json.loads(sys.argv[1])
+
+
+def found(**facts):
+    """Tell the test: the last line of the output."""
+    sys.stdout.flush()
+    print("\n" + json.dumps(facts, default=str), flush=True)
+
+
+def simple_request(arguments, **changes):
+    """A CreateTrainingJob request of the test's image that needs nothing but a bucket."""
+    return {
+        "TrainingJobName": arguments["name"],
+        "RoleArn": ROLE,
+        "AlgorithmSpecification": {
+            "TrainingImage": arguments["image"],
+            "TrainingInputMode": "File",
+            "MetricDefinitions": [{"Name": "loss", "Regex": "loss=([0-9.]+)"}],
+        },
+        "OutputDataConfig": {"S3OutputPath": f"s3://{arguments['bucket']}/out"},
+        "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 600},
+    } | changes
+
+
+def reach(sagemaker, name, *statuses):
+    """The description of a job once one of its two statuses is among those named."""
+    while True:
+        description = sagemaker.describe_training_job(TrainingJobName=name)
+        if {description["TrainingJobStatus"], description["SecondaryStatus"]} & set(statuses):
+            return description
+        time.sleep(0.1)  # as a client polls
