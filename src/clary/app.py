@@ -49,6 +49,7 @@ from clary.service.log_streams import LogStreams
 from clary.service.metrics import Metrics
 from clary.service.operations import services
 from clary.service.roles import Roles
+from clary.service.search import Search
 from clary.service.sessions import Sessions
 from clary.service.tags import TaggedJobs, Tags
 from clary.service.training_job_changes import TrainingJobChanges
@@ -156,6 +157,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
                 sagemaker=(
                     training_jobs,
                     TrainingJobChanges(store=store, clock=clock, wake=controller.wake),
+                    Search(store=store, tokens=tokens),
                     algorithms,
                     Tags(
                         {"training-job": TaggedJobs(store), "algorithm": TaggedAlgorithms(algorithm_store)},

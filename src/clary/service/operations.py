@@ -16,9 +16,11 @@ OPERATIONS: dict[str, frozenset[str]] = {
             "DeleteTrainingJob",
             "DescribeAlgorithm",
             "DescribeTrainingJob",
+            "GetSearchSuggestions",
             "ListAlgorithms",
             "ListTags",
             "ListTrainingJobs",
+            "Search",
             "StopTrainingJob",
             "UpdateTrainingJob",
         }
