@@ -9,6 +9,7 @@
       logs/              log groups and streams (logs)
       instances/         one directory for each ML instance (compute)
       run/               pipes
+      tls/               the generated certificate of the TLS listener, and its key
       s3/                the embedded object store (storage)
 
 Used by `app` and `cli`. Rooms get their own directories passed in.
@@ -33,12 +34,18 @@ class ClientCredentials(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the server listens, or last did."""
+    """Where the server listens, or last did.
+
+    `tls_url` is the same over TLS, None without such a listener; `ca_bundle` the file with the certificate that clients
+    must be told to trust, None for an operator's own.
+    """
 
     url: str
     s3_endpoint_url: str
     region: str
     account_id: str
+    tls_url: str | None = None
+    ca_bundle: str | None = None
 
 
 class Home:
@@ -50,6 +57,7 @@ class Home:
         self.database = root / "jobs.db"
         self.logs = root / "logs"
         self.s3 = root / "s3"
+        self.tls = root / "tls"
         self._credentials = root / "credentials.json"
         self._server = root / "server.json"
         self._token_key = root / "token.key"

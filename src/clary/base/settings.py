@@ -38,6 +38,13 @@ SETTINGS: tuple[Setting, ...] = (
         name="config", default="", help="TOML file with settings; default: config.toml in the home, if it is there"
     ),
     Setting(name="listen", default="127.0.0.1:7243", help="address and port of the API; port 0: any free one"),
+    Setting(name="tls_listen", default="", help="address and port of the same API over TLS; empty: none"),
+    Setting(
+        name="tls_certificate",
+        default="",
+        help="PEM file of the certificate of the TLS listener, followed by its chain; empty: one made here, kept in the home",
+    ),
+    Setting(name="tls_key", default="", help="PEM file of the private key of `tls_certificate`"),
     Setting(name="account_id", default="000000000000", help="AWS account id in ARNs, 12 digits"),
     Setting(name="region", default="us-east-1", help="AWS region in ARNs and answers"),
     Setting(name="instances", default=_default_instances(), help="how many ML instances may run at the same time"),
@@ -61,11 +68,17 @@ _THROTTLE_CLASSES = ("create", "read", "write")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings, read and checked. `listen_host` and `listen_port` are the parts of `listen`."""
+    """The settings, read and checked. `listen_host` and `listen_port` are the parts of `listen`.
+
+    `tls_listen` has the same two parts, None for no such listener; `tls_certificate` and `tls_key` are both there or none.
+    """
 
     home: Path
     listen_host: str
     listen_port: int
+    tls_listen: tuple[str, int] | None
+    tls_certificate: Path | None
+    tls_key: Path | None
     account_id: str
     region: str
     instances: int
@@ -87,11 +100,18 @@ def load(command_line: Mapping[str, str | None], environment: Mapping[str, str])
     defaults = {setting.name: setting.default for setting in SETTINGS}
     home = Path(given.get("home", defaults["home"])).expanduser().absolute()
     values = defaults | _file(given.get("config"), home) | given
-    host, _, port = values["listen"].rpartition(":")
+    listen_host, listen_port = _listening("listen", values["listen"])
+    if bool(values["tls_certificate"]) != bool(values["tls_key"]):
+        raise InvalidSetting("tls_certificate and tls_key belong together: give both or none")
+    if values["tls_certificate"] and not values["tls_listen"]:
+        raise InvalidSetting("tls_certificate is of no use without tls_listen")
     return Settings(
         home=home,
-        listen_host=_address(host.strip("[]")),
-        listen_port=_number("listen", port, 0, 65535),
+        listen_host=listen_host,
+        listen_port=listen_port,
+        tls_listen=_listening("tls_listen", values["tls_listen"]) if values["tls_listen"] else None,
+        tls_certificate=Path(values["tls_certificate"]).expanduser() if values["tls_certificate"] else None,
+        tls_key=Path(values["tls_key"]).expanduser() if values["tls_key"] else None,
         account_id=_matching("account_id", values["account_id"], r"\d{12}", "12 digits"),
         region=_matching("region", values["region"], r"[a-z]{2}(-[a-z]+)+-\d+", "an AWS region such as eu-west-1"),
         instances=_number("instances", values["instances"], 1, 100_000),
@@ -123,11 +143,14 @@ def _file(named: str | None, home: Path) -> dict[str, str]:
     return {name: str(value) for name, value in document.items()}
 
 
-def _address(host: str) -> str:
+def _listening(name: str, value: str) -> tuple[str, int]:
+    host, _, port = value.rpartition(":")
+    host = host.strip("[]")
     try:
-        return str(ipaddress.ip_address("127.0.0.1" if host == "localhost" else host))
+        address = str(ipaddress.ip_address("127.0.0.1" if host == "localhost" else host))
     except ValueError:
-        raise InvalidSetting(f"listen: {host!r} is no IP address; write 127.0.0.1:7243, say") from None
+        raise InvalidSetting(f"{name}: {host!r} is no IP address; write 127.0.0.1:7243, say") from None
+    return address, _number(name, port, 0, 65535)
 
 
 def _number(name: str, value: str, least: int, most: int) -> int:

@@ -66,6 +66,9 @@ def env(
     direct_s3: Annotated[
         bool, typer.Option("--direct-s3", help="Let S3 clients talk to the embedded store itself: for heavy transfers.")
     ] = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Talk to the TLS listener (setting tls_listen) and trust its certificate.")
+    ] = False,
 ) -> None:
     """Print what a shell must export so that every AWS client talks to Clary: `eval "$(clary env)"`."""
     settings = _settings(home=home)
@@ -76,6 +79,12 @@ def env(
     credentials = place.credentials()
     key_pair = credentials.access_key_id, credentials.secret_access_key
     endpoints = {"AWS_ENDPOINT_URL": info.url}
+    if tls:
+        if info.tls_url is None:
+            _refuse("the server has no TLS listener; give it one with the setting tls_listen")
+        endpoints["AWS_ENDPOINT_URL"] = info.tls_url
+        if info.ca_bundle is not None:
+            endpoints["AWS_CA_BUNDLE"] = info.ca_bundle
     if direct_s3:
         from clary.storage.seaweedfs_files import load_secrets  # noqa: PLC0415
 

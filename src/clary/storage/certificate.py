@@ -1,8 +1,8 @@
 """A self-signed certificate for programs of one machine that must know each other, made with the standard library alone.
 
-`seaweedfs` uses it: the inner ports of the store take no request but from holders of this key. The same certificate is
-server, client and root; it names 127.0.0.1 and localhost and does not run out. Source: RFC 8032 (Ed25519), RFC 8410 (its
-keys in X.509), RFC 5280.
+`seaweedfs` uses it: the inner ports of the store take no request but from holders of this key. So does `app`, for the TLS
+listener. The same certificate is server, client and root; it names 127.0.0.1 and localhost, or what else is asked for, and
+does not run out. Source: RFC 8032 (Ed25519), RFC 8410 (its keys in X.509), RFC 5280.
 
 The signature is made once, in the process that keeps the key; the arithmetic is not constant in time and must not be
 used to answer others.
@@ -10,6 +10,8 @@ used to answer others.
 
 import base64
 import hashlib
+import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 _P = 2**255 - 19
@@ -30,8 +32,12 @@ class KeyPair:
     private_key: bytes = field(repr=False)
 
 
-def self_signed(seed: bytes, *, common_name: str) -> KeyPair:
-    """The certificate of the Ed25519 key with this seed of 32 secret bytes. The same seed gives the same certificate."""
+def self_signed(seed: bytes, *, common_name: str, names: Sequence[str] = ("localhost", "127.0.0.1")) -> KeyPair:
+    """The certificate of the Ed25519 key with this seed of 32 secret bytes, for hosts by name or IP address.
+
+    The same arguments give the same certificate. For other names use another seed: two certificates of one key would have
+    the same serial number.
+    """
     if len(seed) != 32:
         raise ValueError("an Ed25519 seed has 32 bytes")
     public = _public_key(seed)
@@ -40,12 +46,12 @@ def self_signed(seed: bytes, *, common_name: str) -> KeyPair:
     # Fixed dates, the last one meaning "never" (RFC 5280, 4.1.2.5): a machine whose clock is wrong must still start.
     validity = _sequence(_tlv(0x17, b"000101000000Z") + _tlv(0x18, b"99991231235959Z"))
     key_info = _sequence(_ED25519 + _tlv(0x03, b"\0" + public))
-    names = _sequence(_tlv(0x82, b"localhost") + _tlv(0x87, bytes((127, 0, 0, 1))))
+    hosts = _sequence(b"".join(_host(host) for host in names))
     extensions = _sequence(
         _extension("551d13", _sequence(_tlv(0x01, b"\xff")), critical=True)  # basicConstraints: is its own root
         + _extension("551d0f", _tlv(0x03, b"\x02\x84"), critical=True)  # keyUsage: digitalSignature, keyCertSign
         + _extension("551d25", _sequence(_oid("2b06010505070301") + _oid("2b06010505070302")))  # server and client
-        + _extension("551d11", names)
+        + _extension("551d11", hosts)
         + _extension("551d0e", _tlv(0x04, hashlib.sha256(public).digest()[:20]))
     )
     version = _tlv(0xA0, _tlv(0x02, b"\x02"))
@@ -53,6 +59,14 @@ def self_signed(seed: bytes, *, common_name: str) -> KeyPair:
     certificate = _sequence(to_sign + _ED25519 + _tlv(0x03, b"\0" + _sign(seed, public, to_sign)))
     private = _sequence(_tlv(0x02, b"\0") + _ED25519 + _tlv(0x04, _tlv(0x04, seed)))
     return KeyPair(certificate=_pem("CERTIFICATE", certificate), private_key=_pem("PRIVATE KEY", private))
+
+
+def _host(host: str) -> bytes:
+    """A name of SubjectAltName (RFC 5280, 4.2.1.6)."""
+    try:
+        return _tlv(0x87, ipaddress.ip_address(host).packed)
+    except ValueError:
+        return _tlv(0x82, host.encode("ascii"))
 
 
 def _tlv(tag: int, content: bytes) -> bytes:
