@@ -44,6 +44,16 @@ def test_who_asks_too_often_is_told_rate_exceeded():
             patient.list_training_jobs()
 
 
+def test_the_throttled_answer_of_sts_is_xml():
+    """The query protocol says Throttling."""
+    with serving(CLARY_THROTTLE_RPS="1", CLARY_THROTTLE_BURST="1") as server:
+        sts = server.client("sts", config=ONCE)
+        with pytest.raises(ClientError) as refused:
+            for _ in range(10):
+                sts.get_caller_identity()
+        assert refused.value.response["Error"] == {"Type": "Sender", "Code": "Throttling", "Message": "Rate exceeded"}
+
+
 def test_a_request_under_way_is_answered_when_the_server_stops(own_server):
     """SIGTERM in the middle of a body: the rest is taken, the answer comes, nobody else gets in; idle ones are ended."""
     body = b'{"MaxResults": 3}'

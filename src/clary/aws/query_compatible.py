@@ -10,9 +10,13 @@ from clary.aws.model import ServiceModel
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
+# Source: common errors of the query services; Throttling is what they send (observed).
+_QUERY_CODES = {"ValidationException": "ValidationError", "ThrottlingException": "Throttling"}
+
+
 def query_code(error: AwsError) -> str:
-    """The code of an error in the query protocol: ValidationException is ValidationError there (common errors)."""
-    return "ValidationError" if error.code == "ValidationException" else error.code
+    """The code of an error in the query protocol, where some of the common ones have other names."""
+    return _QUERY_CODES.get(error.code, error.code)
 
 
 def query_fault(error: AwsError) -> str:

@@ -215,4 +215,4 @@ def _entries(shape: MapShape, tag: str, items: Iterable[tuple[str, Any]]) -> Ite
 
 def _text(text: str) -> str:
     """Text for an element; characters that XML cannot hold become question marks, or no client could read the answer."""
-    return escape(_NOT_XML.sub("?", text), quote=False)
+    return escape(_NOT_XML.sub("?", text), quote=False).replace("\r", "&#13;")  # bare, it would be read as \n
