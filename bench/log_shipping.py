@@ -3,7 +3,7 @@
     PYTHONPATH=src python bench/log_shipping.py [LINES]
 
 The path: read 64 KiB blocks of a file -> split, escape -> match 10 metric definitions that begin and end with `.*` ->
-append to a stream on files, a sync each second. The peer, in the same run: `for line in file`, which only reads. Prints
+append the values to time series and the lines to a stream, on files, a sync each second. The peer, in the same run: `for line in file`, which only reads. Prints
 one JSON object; peak memory is that of the whole process. Also printed: a random page of 100 events, and its median time.
 """
 
@@ -18,9 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clary.base.clock import Instant, SystemClock
+from clary.instance.metrics import points
+from clary.jobs.model import MetricData
 from clary.logs.events import LineSplitter
 from clary.logs.files import FileLogStore
 from clary.logs.metric_definitions import MetricMatcher
+from clary.logs.metric_files import FileMetricSeries
+from clary.logs.metric_series import TRAINING_JOBS, Metric, merged
 from clary.logs.tokens import Direction, event_token
 
 BLOCK_BYTES = 64 * 1024
@@ -48,11 +52,12 @@ def make_source(path: Path, lines: int, every: int) -> int:
     return 2 * len(range(0, lines, every))
 
 
-def ship(source: Path, store: FileLogStore) -> tuple[int, int]:
+def ship(source: Path, store: FileLogStore, kept: FileMetricSeries) -> tuple[int, int]:
     """The path that is measured. Returns lines and values."""
     clock = SystemClock()
     matcher = MetricMatcher(DEFINITIONS)
     writer = store.writer(GROUP, STREAM)
+    series = kept.writer("bench", "algo-1")
     splitter = LineSplitter(writer.resume_offset())
     lines = values = 0
     synced = clock.now()
@@ -60,12 +65,18 @@ def ship(source: Path, store: FileLogStore) -> tuple[int, int]:
         while block := file.read(BLOCK_BYTES):
             now = clock.now()
             messages = splitter.feed(block)
-            values += len(matcher.feed(messages, now))
+            found = matcher.feed(messages, now)
+            values += len(found)
+            if found:
+                data = [MetricData(metric_name=each.name, value=each.value, timestamp=now) for each in found]
+                series.append(points(data, "bench"), source_offset=splitter.offset)
             writer.append(messages, timestamp=now, source_offset=splitter.offset)
             lines += len(messages)
             if now - synced > 1000:
+                series.sync()
                 writer.sync()
                 synced = now
+    series.close()
     writer.close()
     return lines, values
 
@@ -103,7 +114,8 @@ def main() -> None:
             source = Path(home) / "output.raw"
             expected = make_source(source, lines, every)
             store = FileLogStore(Path(home) / name, SystemClock())
-            seconds, answer = timed(lambda source=source, store=store: ship(source, store))
+            kept = FileMetricSeries(Path(home) / name)
+            seconds, answer = timed(lambda source=source, store=store, kept=kept: ship(source, store, kept))
             assert answer == (lines, expected), answer
             peer, count = timed(lambda source=source: read_lines(source))
             assert count == lines
@@ -115,6 +127,10 @@ def main() -> None:
             }
             stored = store.read(GROUP, STREAM, start_time=Instant(0), limit=1).events[-1].number + 1
             assert stored == lines, stored
+            metric = Metric(namespace=TRAINING_JOBS, name=DEFINITIONS[0][0], dimensions=(("TrainingJobName", "bench"),))
+            whole = merged(kept.points("bench", metric, start=0, end=1 << 40))
+            assert whole is not None
+            assert whole.count == expected // 2, whole
     figures["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     print(json.dumps(figures, indent=2))
 

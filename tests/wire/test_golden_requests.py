@@ -24,7 +24,8 @@ EXCHANGES = [
     for path in sorted(GOLDEN.glob("*.json"))
     for exchange in json.loads(path.read_text())["exchanges"]
 ]
-OPERATIONS = [param for param in EXCHANGES if param.values[0]["service"] in {"sagemaker", "logs", "sts", "iam"}]
+SERVICES = ("sagemaker", "logs", "monitoring", "sts", "iam")
+OPERATIONS = [param for param in EXCHANGES if param.values[0]["service"] in SERVICES]
 
 CREDENTIAL = Credential(
     access_key_id="AKIAIOSFODNN7EXAMPLE",
@@ -38,7 +39,7 @@ KNOWN = {CREDENTIAL.access_key_id: CREDENTIAL}.get
 
 @pytest.fixture(scope="module")
 def models():
-    return {name: (ServiceModel(name), Validators()) for name in ("sagemaker", "logs", "sts", "iam")}
+    return {name: (ServiceModel(name), Validators()) for name in SERVICES}
 
 
 def request_of(exchange):
