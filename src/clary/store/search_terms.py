@@ -62,7 +62,8 @@ class Sql:
         return self if other is None else _joined("AND", [self, other])
 
 
-NOTHING = Sql(text="0")
+NOTHING = Sql(text="+j.id < 0")
+"""True of no job. A plain 0 would make SQLite drop the order and then find no use for the index."""
 
 
 def term(expression: Expression | None) -> Sql | None:
