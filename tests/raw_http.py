@@ -53,8 +53,10 @@ def message(headers, body=b"", *, line=b"POST / HTTP/1.1", length=True):
     return line + b"\r\n" + b"".join(b"%b: %b\r\n" % header for header in headers) + b"\r\n" + body
 
 
-def read_answers(connection, count, *, head=False):
-    """So many answers of a connection, fewer when it ends before. Raises `NotHttp`."""
+def read_answers(connection, count, *, head=False, strict=True):
+    """So many answers of a connection, fewer when it ends before; unless `strict`, also when it is silent for longer than
+    its time-out. Raises `NotHttp`.
+    """
     data = b""
     answers = []
     while len(answers) < count:
@@ -66,6 +68,10 @@ def read_answers(connection, count, *, head=False):
             more = connection.recv(65536)
         except ConnectionResetError:
             more = b""
+        except TimeoutError:
+            if strict:
+                raise
+            break
         if not more:
             if data:
                 raise NotHttp(data)
