@@ -117,6 +117,19 @@ class TestRuntime:
         runtime.kill(tmp_path / "never")
         assert runtime.state(tmp_path / "never") == Lost()
 
+    def test_what_a_running_program_uses_can_be_asked(self, make, programs, tmp_path):
+        """Processor time that only rises and memory within its limit; nothing before the start and after the end."""
+        spec = programs(run_for=30, lines=("here",))
+        runtime = make()
+        assert runtime.usage(tmp_path / "program") is None
+        runtime.start(spec)
+        until_printed(spec, "here")
+        first, second = runtime.usage(Path(spec.directory)), make().usage(Path(spec.directory))
+        assert 0 <= first.cpu_s <= second.cpu_s
+        assert 0 <= second.memory_bytes <= second.memory_limit_bytes
+        runtime.kill(Path(spec.directory))
+        assert runtime.usage(Path(spec.directory)) is None
+
     def test_starting_twice_starts_once(self, make, programs):
         """The second call finds the program of the first, while it runs and after it has ended."""
         spec = programs(run_for=0.2, lines=("up",))

@@ -19,6 +19,7 @@ from clary.instance.decisions import is_hopeless
 from clary.instance.finish import Finish
 from clary.instance.grants import Grants
 from clary.instance.journal import Journal
+from clary.instance.measure import InstanceMeter
 from clary.instance.metrics import LastMetrics
 from clary.instance.prepare import Prepare
 from clary.instance.reporting import Reporter
@@ -161,6 +162,17 @@ class Lifecycle:
             log=around.log,
         )
 
+    def _meter(self) -> InstanceMeter:
+        around, task = self._around, self._around.task
+        return InstanceMeter(
+            host=f"{task.training_job_name}/{task.host}",
+            usage=lambda: around.runtime.usage(around.files.program),
+            disk=around.files.opt_ml,
+            open_series=lambda: around.open_series(task.training_job_name, f"{task.host}-instance"),
+            clock=around.clock,
+            log=around.log,
+        )
+
     def _steps(self) -> tuple[Step, ...]:
         """The life of an instance, in order."""
         around, journal, clock, log = self._around, self._journal, self._clock, self._log
@@ -185,6 +197,7 @@ class Lifecycle:
                 files=files,
                 runtime=around.runtime,
                 shipper=self._shipper,
+                meter=self._meter(),
                 journal=journal,
                 stops=stops,
                 clock=clock,

@@ -15,6 +15,7 @@ from clary.instance.decisions import kill_due, watch_again_s
 from clary.instance.failure_file import failure_text
 from clary.instance.hosts import addresses
 from clary.instance.journal import Journal
+from clary.instance.measure import InstanceMeter
 from clary.instance.program_environment import program_environment
 from clary.instance.ship_logs import Shipper
 from clary.instance.state import (
@@ -42,7 +43,9 @@ faults.declare("instance.training", "instance.stopping", "instance.ended")
 
 
 class RunTraining:
-    """See `steps.Step`. `grace_s`: seconds from SIGTERM to SIGKILL. `shipper` makes the shipper of a log stream."""
+    """See `steps.Step`. `grace_s`: seconds from SIGTERM to SIGKILL. `shipper` makes the shipper of a log stream; `meter`
+    is the instance's.
+    """
 
     name = "run training"
     message = None
@@ -54,6 +57,7 @@ class RunTraining:
         files: InstanceFiles,
         runtime: Runtime,
         shipper: Callable[[str], Shipper],
+        meter: InstanceMeter,
         journal: Journal,
         stops: Stops,
         clock: Clock,
@@ -64,6 +68,7 @@ class RunTraining:
         self._files = files
         self._runtime = runtime
         self._make_shipper = shipper
+        self._meter = meter
         self._journal = journal
         self._stops = stops
         self._clock = clock
@@ -113,6 +118,7 @@ class RunTraining:
         if self._shipper is not None:
             self._shipper.close()
             self._shipper = None
+        self._meter.close()
 
     def _start(self) -> float:
         now = self._clock.now()
@@ -141,6 +147,7 @@ class RunTraining:
             self._settled = True
         failures = shipper.failures
         all_there = shipper.ship()
+        self._meter.turn()  # after the log: its first look at all processes must not keep the first line waiting
         if shipper.failures != failures:
             return _SHIP_AGAIN_S
         if shipper.moved_bytes != self._moved_bytes or not self._moved_at:

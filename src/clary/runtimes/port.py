@@ -57,6 +57,14 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
 State = Running | Exited | Lost
 
 
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a program and all its processes use: processor time so far, in seconds, and memory now, of what is at most."""
+
+    cpu_s: float
+    memory_bytes: int
+    memory_limit_bytes: int
+
+
 class Runtime(Protocol):
     """Starts and watches one program. Calls block for some ten milliseconds at most."""
 
@@ -82,6 +90,10 @@ class Runtime(Protocol):
 
         Anything but `Running` means that nothing of it runs any more, and that all it printed is in the output file.
         """
+        ...
+
+    def usage(self, directory: Path) -> Usage | None:
+        """What the program uses; None if it does not run."""
         ...
 
     def signal(self, directory: Path, signal_number: int) -> None:

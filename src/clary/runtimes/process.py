@@ -32,7 +32,8 @@ from clary.base.telemetry import get_logger
 from clary.runtimes import liveness
 from clary.runtimes.detached import Children
 from clary.runtimes.diagnosis import find_bwrap, sandbox_problem
-from clary.runtimes.port import CannotStart, Exited, Lost, ProgramSpec, Running, State
+from clary.runtimes.port import CannotStart, Exited, Lost, ProgramSpec, Running, State, Usage
+from clary.runtimes.proc_usage import usage_of
 from clary.runtimes.resolve import Found, find_program
 from clary.runtimes.sandbox import DEVICES, etc_files, options, view
 from clary.runtimes.supervision import (
@@ -132,6 +133,11 @@ class ProcessRuntime:
         if status.exit_code is not None:
             return Exited(exit_code=status.exit_code)
         return _exec_failed(files) or Lost()
+
+    def usage(self, directory: Path) -> Usage | None:
+        """What the program and all its descendants use."""
+        status = read_status(_Files(directory).status)
+        return usage_of(status.child_pid) if status.child_pid is not None and lives(status) else None
 
     def signal(self, directory: Path, signal_number: int) -> None:
         """Send a signal to the program. As process 1 it gets it only if it has a handler, SIGKILL excepted."""

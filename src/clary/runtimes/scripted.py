@@ -12,7 +12,9 @@ import msgspec
 
 from clary.base.clock import Clock, Instant, SystemClock, later
 from clary.base.files import write_atomically
-from clary.runtimes.port import CannotStart, Exited, Lost, ProgramSpec, Running, State
+from clary.runtimes.port import CannotStart, Exited, Lost, ProgramSpec, Running, State, Usage
+
+_MEMORY_BYTES = 1 << 30
 
 SCRIPT = "SCRIPT"
 """The environment variable of the program that holds its `Script` as JSON."""
@@ -23,7 +25,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     `run_for`: seconds until it ends by itself with `exit_code`. `lines`: what it prints, at once. `files`: text by the
     path at which the program writes it, below one of its mounts, at once. `ignores_sigterm`: it goes on; otherwise it
-    ends with 143. `cannot_start`: why the runtime refuses it. `vanishes`: it ends by being lost.
+    ends with 143. `cannot_start`: why the runtime refuses it. `vanishes`: it ends by being lost. `cores`: how many it
+    keeps busy; `memory`: which part of all memory it uses.
     """
 
     run_for: float = 0.0
@@ -33,6 +36,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ignores_sigterm: bool = False
     cannot_start: str | None = None
     vanishes: bool = False
+    cores: float = 0.0
+    memory: float = 0.0
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +90,18 @@ class ScriptedRuntime:
         if self._clock.now() < later(progress.started_at, progress.script.run_for):
             return Running()
         return Lost() if progress.script.vanishes else Exited(exit_code=progress.script.exit_code)
+
+    def usage(self, directory: Path) -> Usage | None:
+        """What the script says that it uses."""
+        progress = self.progress(directory)
+        if progress is None or not isinstance(self.state(directory), Running):
+            return None
+        elapsed_s = (self._clock.now() - progress.started_at) / 1000
+        return Usage(
+            cpu_s=progress.script.cores * elapsed_s,
+            memory_bytes=round(progress.script.memory * _MEMORY_BYTES),
+            memory_limit_bytes=_MEMORY_BYTES,
+        )
 
     def signal(self, directory: Path, signal_number: int) -> None:
         """End the program if the signal would."""
