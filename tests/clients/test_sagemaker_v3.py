@@ -6,7 +6,7 @@ CLIENT = "sagemaker_v3"
 
 
 def test_a_model_trainer_runs_source_code(run):
-    """The SDK's own drivers run a local entry script with its package, data, hyperparameters and environment."""
+    """The SDK's own drivers run a local entry script with its package, requirements, data, hyperparameters and environment."""
     result, printed = run(CLIENT, "sagemaker_v3_source")
 
     assert result["status"] == "Completed"
@@ -15,6 +15,7 @@ def test_a_model_trainer_runs_source_code(run):
     channel = "/opt/ml/input/data/train"
     assert f"hello from the package 3 ['a', 'b'] /opt/ml/input/data/code {channel} 1" in printed.replace('"', "'")
     assert "['a.csv']" in printed
+    assert "required /tmp/site-packages/greeting.py" in printed
     assert "FailedStatusError" in result["failure"]
     assert "AlgorithmError" in result["failure"]
 

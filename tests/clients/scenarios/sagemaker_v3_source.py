@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import zipfile
 from pathlib import Path
 
 import boto3
@@ -15,13 +16,22 @@ ARGUMENTS = told()
 Path("src/pkg").mkdir(parents=True)
 Path("src/pkg/__init__.py").write_text("")
 Path("src/pkg/words.py").write_text("HELLO = 'hello from the package'\n")
+# A wheel beside the sources stands for an index, which a test must not need.
+Path("src/requirements.txt").write_text("./greeting-1.0-py3-none-any.whl\n")
+with zipfile.ZipFile("src/greeting-1.0-py3-none-any.whl", "w") as wheel:
+    wheel.writestr("greeting.py", "WORD = 'required'\n")
+    wheel.writestr("greeting-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\n")
+    wheel.writestr("greeting-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    wheel.writestr("greeting-1.0.dist-info/RECORD", "")
 Path("src/train.py").write_text(
     "import argparse, os\n"
+    "import greeting\n"
     "from pkg.words import HELLO\n"
     "parser = argparse.ArgumentParser()\n"
     "parser.add_argument('--epochs', type=int)\n"
     "parser.add_argument('--names')\n"
     "given = parser.parse_args()\n"
+    "print(greeting.WORD, greeting.__file__)\n"
     "print(HELLO, given.epochs, given.names, os.getcwd(), os.environ['SM_CHANNEL_TRAIN'], os.environ['MY_FLAG'])\n"
     "print(sorted(os.listdir(os.environ['SM_CHANNEL_TRAIN'])))\n"
     "open(os.path.join(os.environ['SM_MODEL_DIR'], 'weights'), 'w').write('w')\n"
@@ -44,7 +54,7 @@ def trainer(name, **source):
 
 
 data = InputData(channel_name="train", data_source="data", content_type="text/csv")
-works = trainer("v3-source", entry_script="train.py")
+works = trainer("v3-source", entry_script="train.py", requirements="requirements.txt")
 works.train(input_data_config=[data], wait=True, logs=True)
 job = works._latest_training_job
 job.refresh()

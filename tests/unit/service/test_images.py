@@ -38,11 +38,12 @@ def test_aws_xgboost_images_run_the_built_in_algorithm(image):
     assert len(resolved.metric_definitions) <= 40
 
 
-def test_the_plain_python_has_no_entrypoint_and_finds_python_first():
+def test_the_plain_python_has_no_entrypoint_and_finds_python_before_the_systems():
     program = catalogue().resolve("clary/python:3").program
 
     assert program.entrypoint == ()
-    assert program.search_path[0] == f"{sys.prefix}/bin"
+    # Before it only the scripts of what the program installs itself.
+    assert program.search_path[:2] == (f"{program.environment['PIP_TARGET']}/bin", f"{sys.prefix}/bin")
 
 
 @pytest.mark.parametrize(
