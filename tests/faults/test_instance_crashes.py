@@ -24,6 +24,8 @@ from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.model import MetricDefinition
 from clary.jobs.task import Phase, ProgramEnd, Snapshot, StopReason, StorageGrant, Wishes
 from clary.logs.files import FileLogStore
+from clary.logs.metric_files import FileMetricSeries
+from clary.logs.metric_series import TRAINING_JOBS, Metric, merged
 from clary.runtimes.process import ProcessRuntime
 from clary.runtimes.python_paths import python_environment_paths
 from clary.storage.directory import DirectoryStorage
@@ -157,6 +159,9 @@ def check_quick(job: Job) -> None:
     assert job.buckets.uploads("models") == 0
     assert end.s3_model_artifacts == "s3://models/out/job/output/model.tar.gz"
     assert [(metric.metric_name, metric.value) for metric in end.metrics] == [("loss", 1999 / 8)]
+    loss = Metric(namespace=TRAINING_JOBS, name="loss", dimensions=(("TrainingJobName", "job"),))
+    whole = merged(FileMetricSeries(job.root / "logs").points("job", loss, start=0, end=1 << 40))
+    assert (whole.count, whole.total, whole.last) == (2000, sum(n / 8 for n in range(2000)), 1999 / 8)
     assert end.ready_at <= end.staged_at <= end.ended_at <= end.finished_at
 
 
@@ -171,6 +176,18 @@ def test_an_undisturbed_job(job):
     j = job(QUICK)
 
     assert j.run() == 0
+    check_quick(j)
+
+
+@pytest.mark.parametrize("point", ["logs.series.written", "logs.append.written"])
+def test_killed_while_lines_and_their_metrics_are_stored(job, point):
+    """Between a value and its line, and after both, again and again: each is there once in the end."""
+    j = job(QUICK)
+    j.crash(point)
+    codes = {j.run(CLARY_FAULT_CRASH=point) for _ in range(3)}  # with the lines on disk, a later one may reach the end
+    assert codes <= {0, -signal.SIGKILL}
+    assert j.run() == 0
+
     check_quick(j)
 
 
