@@ -10,6 +10,7 @@ Tests need the process runtime and the environments. Where one cannot be made th
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,9 +53,15 @@ def clients_server(tmp_path_factory):
     catalogue.write_text(
         f"[[image]]\nimage = {json.dumps(IMAGE.replace('.', '[.]'))}\nsearch_path = [{place}]\nread_only_paths = [{place}]\n"
     )
-    with serving(CLARY_IMAGES=str(catalogue)) as server:
+    with serving(CLARY_IMAGES=str(catalogue), CLARY_TLS_LISTEN="127.0.0.1:0") as server:
         yield server
         _stop_all(server)
+
+
+def _recipe():
+    """The program in the guide that leads the SDKs' calls of STS to Clary."""
+    guide = (HERE.parents[1] / "docs" / "guide.md").read_text()
+    return re.search(r"<<'EOF'\n(import json.*?)EOF\n", guide, re.DOTALL)[1]
 
 
 def _stop_all(server):
@@ -85,17 +92,26 @@ def python_of():
 
 @pytest.fixture
 def run(clients_server, python_of, tmp_path):
-    """Runs a scenario; answers what it found, and all it printed before."""
+    """Runs a scenario; answers what it found, and all it printed before.
 
-    def scenario(client, name, **arguments):
+    With `tls` it uses HTTPS, prepared as the guide tells users of the SageMaker SDKs.
+    """
+
+    def scenario(client, name, *, tls=False):
         python = python_of(client)
         (tmp_path / "sagemaker.yaml").write_text(NO_TELEMETRY)
-        environment = clients_server.environment() | {
+        environment = clients_server.environment(*(["--tls"] if tls else [])) | {
             "HOME": str(tmp_path),
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "SAGEMAKER_USER_CONFIG_OVERRIDE": str(tmp_path / "sagemaker.yaml"),
         }
-        told = {"name": new_name("c"), "bucket": clients_server.bucket(), "image": IMAGE} | arguments
+        if tls:
+            region, address = (
+                environment["AWS_DEFAULT_REGION"],
+                environment["AWS_ENDPOINT_URL"].removeprefix("https://"),
+            )
+            subprocess.run([python, "-c", _recipe(), region, address], check=True, env=environment)
+        told = {"name": new_name("c"), "bucket": clients_server.bucket(), "image": IMAGE}
         done = subprocess.run(
             [python, "-W", "ignore", HERE / "scenarios" / f"{name}.py", json.dumps(told)],
             capture_output=True,

@@ -51,6 +51,16 @@ def test_a_role_by_its_name_becomes_an_arn(run):
     assert result["expanded"] == result["unchanged"]
 
 
+def test_a_bucket_and_a_role_that_the_sdk_finds_itself(run):
+    """Through STS over HTTPS: the default bucket is made once, and a session of a role knows that role."""
+    result, _ = run(CLIENT, "sagemaker_v2_default_bucket", tls=True)
+
+    assert result["bucket"] == result["again"] == "sagemaker-us-east-1-000000000000"
+    assert result["uploaded"] == f"s3://{result['bucket']}/d/a.csv"
+    assert result["account"] == "000000000000"
+    assert result["role"] == "arn:aws:iam::000000000000:role/test"
+
+
 def test_script_mode_packs_and_tells(run):
     """The archive of the sources is in S3 and its hyperparameters arrive with their quotes."""
     result, _ = run(CLIENT, "sagemaker_v2_script")

@@ -50,3 +50,12 @@ def test_a_trainer_checks_its_role(run):
 
     assert result["status"] == "Completed"
     assert "cannot verify" not in printed.lower()
+
+
+def test_a_bucket_that_the_sdk_finds_itself(run):
+    """Through STS over HTTPS: data go up to the default bucket, and the model comes there."""
+    result, _ = run(CLIENT, "sagemaker_v3_default_bucket", tls=True)
+
+    assert result["status"] == "Completed"
+    assert result["bucket"] == "sagemaker-us-east-1-000000000000"
+    assert result["model"].startswith(f"s3://{result['bucket']}/v3-bucket/")
