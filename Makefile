@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types contract docs bench lock clean
+.PHONY: help demo test clients lint types contract docs bench lock clean
 
 help: ## show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -22,8 +22,12 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: $(VENV)/.installed ## train a real model through an unmodified boto3 client, and look on
 	@$(BIN)/python -m clary.cli.demo
 
-test: $(VENV)/.installed ## run the whole test suite
+test: $(VENV)/.installed clients ## run the whole test suite
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+# Tests of a client whose environment cannot be made are skipped, or fail where CLARY_REQUIRE names `clients`.
+clients: $(VENV)/.installed ## make the environments of the clients that are tested (about 1 GB in .clients/)
+	-@$(BIN)/python tests/clients/environments.py
 
 lint: $(VENV)/.installed ## ruff: rules and format
 	$(BIN)/ruff check src tests bench docs
@@ -48,4 +52,4 @@ lock: $(VENV)/.installed ## renew requirements.lock after a change of pyproject.
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --extra bench -c requirements.lock --no-emit-index-url --no-header pyproject.toml -o bench/requirements.lock
 
 clean: ## remove the environment and everything built
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .clients .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
