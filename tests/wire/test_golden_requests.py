@@ -23,6 +23,7 @@ EXCHANGES = [
     pytest.param(exchange, id=f"{path.stem}-{exchange['n']}-{exchange['operation']}")
     for path in sorted(GOLDEN.glob("*.json"))
     for exchange in json.loads(path.read_text())["exchanges"]
+    if exchange["sigv4_verifies"] in {True, None}  # None: presigned; one body was edited before it was recorded here
 ]
 SERVICES = ("sagemaker", "logs", "monitoring", "sts", "iam")
 OPERATIONS = [param for param in EXCHANGES if param.values[0]["service"] in SERVICES]
