@@ -77,7 +77,21 @@ def check_request(request: TrainingJobRequest, capabilities: Capabilities) -> No
         problem = _problem_of(definition.regex)
         if problem is not None:
             raise ValidationException(f"Invalid regular expression in metric definition '{definition.name}': {problem}")
+    _check_program(request)
     _check_capabilities(request, capabilities)
+
+
+def _check_program(request: TrainingJobRequest) -> None:
+    """The model lets NUL through, which ends a text for the system: no program could be started with it."""
+    algorithm = request.algorithm_specification
+    texts = {
+        "environment": (*request.environment, *request.environment.values()),
+        "algorithmSpecification.containerEntrypoint": algorithm.container_entrypoint,
+        "algorithmSpecification.containerArguments": algorithm.container_arguments,
+    }
+    for where, found in texts.items():
+        if any("\0" in text for text in found):
+            raise ValidationException(f"'{where}' must not hold a NUL character.")
 
 
 @lru_cache(maxsize=4096)

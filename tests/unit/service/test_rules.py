@@ -59,6 +59,17 @@ def test_two_missing_members_are_counted():
     [
         ({"InputDataConfig": [channel("a"), channel("a")]}, "Channel names must be unique"),
         ({"InputDataConfig": [channel("..")]}, "cannot be the name of a channel"),
+        ({"Environment": {"A": "b\0"}}, "'environment' must not hold a NUL"),
+        (
+            {
+                "AlgorithmSpecification": {
+                    "TrainingImage": "i",
+                    "TrainingInputMode": "File",
+                    "ContainerEntrypoint": ["a", "\0"],
+                }
+            },
+            "'algorithmSpecification.containerEntrypoint' must not hold a NUL",
+        ),
         ({"OutputDataConfig": {"S3OutputPath": "ftp://b"}}, "Invalid S3 URI"),
         ({"StoppingCondition": {"MaxWaitTimeInSeconds": 9}}, "Invalid MaxWaitTimeInSeconds. It is only supported when"),
         (
