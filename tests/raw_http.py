@@ -10,7 +10,7 @@ import time
 from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
-from clary.aws import sigv4
+from clary.aws import cbor, sigv4
 from clary.aws.canonical import Request
 from clary.aws.sigv4 import SigningKeys
 from clary.base.clock import SystemClock
@@ -111,6 +111,15 @@ def code_of(answer):
         text = document.get("message", document.get("Message"))
         if not isinstance(text, str) or not re.fullmatch(r"[A-Z]\w+", document["__type"]):
             raise NotHttp(answer.body)
+        return document["__type"]
+    if answer.headers["content-type"] == "application/json":
+        if not isinstance(json.loads(answer.body)["message"], str):
+            raise NotHttp(answer.body)
+        return answer.headers["x-amzn-errortype"]
+    if answer.headers["content-type"] == "application/cbor":
+        document = cbor.decode(answer.body)
+        if answer.headers["smithy-protocol"] != "rpc-v2-cbor" or not isinstance(document["message"], str):
+            raise NotHttp(answer.headers, answer.body)
         return document["__type"]
     if "xml" not in answer.headers["content-type"]:
         raise NotHttp(answer.headers, answer.body)
