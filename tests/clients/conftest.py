@@ -23,13 +23,6 @@ from server import new_name, serving
 
 HERE = Path(__file__).parent
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/acceptance:latest"
-NO_TELEMETRY = """
-SchemaVersion: "1.0"
-SageMaker:
-  PythonSDK:
-    Modules:
-      TelemetryOptOut: true
-"""
 
 
 def pytest_configure(config):
@@ -58,10 +51,9 @@ def clients_server(tmp_path_factory):
         _stop_all(server)
 
 
-def _recipe():
-    """The program in the guide that leads the SDKs' calls of STS to Clary."""
-    guide = (HERE.parents[1] / "docs" / "guide.md").read_text()
-    return re.search(r"<<'EOF'\n(import json.*?)EOF\n", guide, re.DOTALL)[1]
+def _of_guide(pattern):
+    """A file or program that the guide tells users of the SageMaker SDKs to make."""
+    return re.search(pattern, (HERE.parents[1] / "docs" / "guide.md").read_text(), re.DOTALL)[1]
 
 
 def _stop_all(server):
@@ -94,12 +86,12 @@ def python_of():
 def run(clients_server, python_of, tmp_path):
     """Runs a scenario; answers what it found, and all it printed before.
 
-    With `tls` it uses HTTPS, prepared as the guide tells users of the SageMaker SDKs.
+    It is set up as the guide tells users of the SageMaker SDKs, with `tls` for HTTPS.
     """
 
     def scenario(client, name, *, tls=False):
         python = python_of(client)
-        (tmp_path / "sagemaker.yaml").write_text(NO_TELEMETRY)
+        (tmp_path / "sagemaker.yaml").write_text(_of_guide(r"```yaml\n(SchemaVersion.*?)```"))
         environment = clients_server.environment(*(["--tls"] if tls else [])) | {
             "HOME": str(tmp_path),
             "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -110,7 +102,8 @@ def run(clients_server, python_of, tmp_path):
                 environment["AWS_DEFAULT_REGION"],
                 environment["AWS_ENDPOINT_URL"].removeprefix("https://"),
             )
-            subprocess.run([python, "-c", _recipe(), region, address], check=True, env=environment)
+            recipe = _of_guide(r"<<'EOF'\n(import json.*?)EOF\n")
+            subprocess.run([python, "-c", recipe, region, address], check=True, env=environment)
         told = {"name": new_name("c"), "bucket": clients_server.bucket(), "image": IMAGE}
         done = subprocess.run(
             [python, "-W", "ignore", HERE / "scenarios" / f"{name}.py", json.dumps(told)],
@@ -118,7 +111,7 @@ def run(clients_server, python_of, tmp_path):
             text=True,
             env=environment,
             cwd=tmp_path,
-            timeout=150,
+            timeout=400,  # an SDK takes seconds to import, and minutes on a machine that is busy with other tests
         )
         assert done.returncode == 0, (
             f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}\n{clients_server.log_text()[-3000:]}"

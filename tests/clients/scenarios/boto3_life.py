@@ -2,7 +2,7 @@
 
 import boto3
 from botocore.exceptions import ClientError
-from common import found, reach, simple_request, told
+from common import found, reach, see_begin, simple_request, told
 
 GROUP = "/aws/sagemaker/TrainingJobs"
 ARGUMENTS = told()
@@ -48,7 +48,7 @@ again = logs.get_log_events(
 create(f"{NAME}-fails", fail="bad data")
 failed = reach(sagemaker, f"{NAME}-fails", "Failed", "Completed")
 create(f"{NAME}-stops", run_for="600")
-reach(sagemaker, f"{NAME}-stops", "Training", "Failed")
+see_begin(logs, f"{NAME}-stops")
 sagemaker.stop_training_job(TrainingJobName=f"{NAME}-stops")
 stopped = reach(sagemaker, f"{NAME}-stops", "Stopped", "Failed", "Completed")
 

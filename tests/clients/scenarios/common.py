@@ -1,5 +1,6 @@
 """What the scenarios share: their arguments, and how they tell what they found."""
 
+import contextlib
 import json
 import sys
 import time
@@ -40,4 +41,18 @@ def reach(sagemaker, name, *statuses):
         description = sagemaker.describe_training_job(TrainingJobName=name)
         if {description["TrainingJobStatus"], description["SecondaryStatus"]} & set(statuses):
             return description
+        time.sleep(0.1)  # as a client polls
+
+
+def see_begin(logs, name):
+    """Return when the program of a job has printed something: only then has it a handler for SIGTERM.
+
+    A SIGTERM that comes before is lost on a process 1, and the stop takes two minutes.
+    """
+    group = "/aws/sagemaker/TrainingJobs"
+    while True:
+        with contextlib.suppress(logs.exceptions.ResourceNotFoundException):
+            found_ = logs.filter_log_events(logGroupName=group, logStreamNamePrefix=f"{name}/", limit=1)
+            if found_["events"]:
+                return
         time.sleep(0.1)  # as a client polls

@@ -1,8 +1,7 @@
 """fit(logs=False); fit(wait=False), attach from the name alone, logs(); a job that fails; one that is stopped."""
 
-import time
-
-from common import ROLE, found, told
+import boto3
+from common import ROLE, found, see_begin, told
 from sagemaker.estimator import Estimator
 from sagemaker.exceptions import UnexpectedStatusException
 from sagemaker.session import Session
@@ -40,8 +39,7 @@ attached = Estimator.attach(begun.latest_training_job.name, sagemaker_session=se
 attached.logs()
 
 name = stops.latest_training_job.name
-while session.describe_training_job(name)["SecondaryStatus"] != "Training":
-    time.sleep(0.1)  # as a user waits
+see_begin(boto3.client("logs"), name)
 session.stop_training_job(name)
 description = session.wait_for_job(name)
 

@@ -2,9 +2,9 @@
 
 import logging
 import sys
-import time
 
-from common import ROLE, found, told
+import boto3
+from common import ROLE, found, see_begin, told
 from sagemaker.core.resources import Tag, TrainingJob
 from sagemaker.core.shapes import (
     AlgorithmSpecification,
@@ -40,8 +40,7 @@ job = create(NAME, epochs="3")
 job.wait(poll=1, logs=True)
 job.refresh()
 stops = create(f"{NAME}-stops", run_for="600")
-while TrainingJob.get(training_job_name=f"{NAME}-stops").secondary_status != "Training":
-    time.sleep(0.1)  # as a user waits
+see_begin(boto3.client("logs"), f"{NAME}-stops")
 stops.stop()
 stops.wait(poll=1)
 stops.refresh()
