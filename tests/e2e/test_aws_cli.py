@@ -49,6 +49,7 @@ def test_a_job_from_create_to_stop(server, aws, tmp_path):
     server.reach(name, "Training")
     described = json.loads(aws("sagemaker", "describe-training-job", "--training-job-name", name))
     assert described["SecondaryStatus"] == "Training"
+    wait(lambda: server.lines(name), until=bool)
     aws("sagemaker", "stop-training-job", "--training-job-name", name)
     assert server.end(name)["TrainingJobStatus"] == "Stopped"
 
