@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +179,8 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             throttle=Throttle(settings.throttle_rps, burst=settings.throttle_burst),
         )
         await stack.enter_async_context(_background(controller.run()))
-        await stack.enter_async_context(_http(gateway, listener))
-        if tls_listener is not None:
-            await stack.enter_async_context(_http(gateway, tls_listener, tls))
+        listeners = [(listener, None)] if tls_listener is None else [(listener, None), (tls_listener, tls)]
+        await stack.enter_async_context(_http(gateway, listeners))
         home.note_server(
             ServerInfo(
                 url=url,
@@ -313,8 +312,24 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _http(gateway: Gateway, listener: socket.socket, tls: ssl.SSLContext | None = None) -> AsyncIterator[None]:
-    server = _Server(
+async def _http(
+    gateway: Gateway, listeners: Iterable[tuple[socket.socket, ssl.SSLContext | None]]
+) -> AsyncIterator[None]:
+    """Take requests while the block runs; then answer those under way, on all listeners at once, for 10 seconds at most."""
+    servers = [(_server(gateway, tls), listener) for listener, tls in listeners]
+    tasks = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
+    while not all(server.started or task.done() for (server, _), task in zip(servers, tasks, strict=True)):  # noqa: ASYNC110
+        await asyncio.sleep(0.005)  # uvicorn offers no event for "accepting"
+    try:
+        yield
+    finally:
+        for server, _ in servers:
+            server.should_exit = True
+        await asyncio.gather(*tasks)
+
+
+def _server(gateway: Gateway, tls: ssl.SSLContext | None) -> _Server:
+    return _Server(
         uvicorn.Config(
             gateway,
             http=Connection,
@@ -331,14 +346,6 @@ async def _http(gateway: Gateway, listener: socket.socket, tls: ssl.SSLContext |
             ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
     )
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not task.done():  # noqa: ASYNC110
-        await asyncio.sleep(0.005)  # uvicorn offers no event for "accepting"
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await task
 
 
 @contextlib.asynccontextmanager
