@@ -58,7 +58,13 @@ import boto3
 print(boto3.client("sts").get_caller_identity()["Arn"])
 print(boto3.client("sagemaker").list_training_jobs()["TrainingJobSummaries"])
 """
-    environment = os.environ | {"AWS_PROFILE": "other", "AWS_SESSION_TOKEN": "stale", "PROGRAM": program}
+    environment = os.environ | {
+        "AWS_PROFILE": "other",
+        "AWS_SESSION_TOKEN": "stale",
+        "AWS_ENDPOINT_URL_SAGEMAKER": "http://127.0.0.1:1",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+        "PROGRAM": program,
+    }
 
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=environment, timeout=60)
 

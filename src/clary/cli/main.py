@@ -25,6 +25,17 @@ _SETTINGS_HELP = "Settings (environment variable, or name in the TOML file, and 
     f"CLARY_{s.name.upper()} / {s.name} — {s.help} [{s.default or 'none'}]" for s in SETTINGS
 )
 
+# What would win over the exports of `clary env`, or send a session token along with a key that has none.
+_IN_THE_WAY = (
+    "AWS_PROFILE",
+    "AWS_SESSION_TOKEN",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    *(
+        f"AWS_ENDPOINT_URL_{service}"
+        for service in ("SAGEMAKER", "SAGEMAKER_METRICS", "CLOUDWATCH", "CLOUDWATCH_LOGS", "S3", "STS", "IAM")
+    ),
+)
+
 HomeOption = Annotated[str | None, typer.Option("--home", help="Directory of all state. [default: ~/.clary]")]
 
 
@@ -98,9 +109,7 @@ def env(
         "AWS_REGION": info.region,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    # What would win over the exports below, or send a session token along with a key that has none.
-    unset = [name for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3") if name not in exports]
-    typer.echo(f"unset {' '.join(unset)}")
+    typer.echo(f"unset {' '.join(name for name in _IN_THE_WAY if name not in exports)}")
     for name, value in exports.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
