@@ -149,11 +149,12 @@ def test_a_name_is_used_again_and_again(server, bucket):
     name = new_name("phoenix")
     sagemaker = server.client("sagemaker")
     for n in range(5):
-        sagemaker.create_training_job(**server.job(name, bucket, program=f"raise SystemExit({n})"))
+        sagemaker.create_training_job(**server.job(name, bucket, program=f"print('run {n}'); raise SystemExit({n})"))
         description = server.end(name)
         assert description.get("FailureReason", "exit code: 0").endswith(f"exit code: {n}")
         sagemaker.delete_training_job(TrainingJobName=name)
     assert sagemaker.list_training_jobs(NameContains=name)["TrainingJobSummaries"] == []
+    assert server.lines(name) == [f"run {n}" for n in range(5)]
 
 
 def test_a_job_that_was_deleted_stays_deleted_when_the_server_dies():

@@ -84,6 +84,7 @@ class TrainingJobChanges:
             if not job.is_terminal:
                 raise ResourceInUse(_rejected(job))
             if job.released:
+                await self._end_of_its_last_second(job)
                 try:
                     await self._store.delete(job)
                 except (StaleVersion, NoSuchJob):
@@ -96,6 +97,13 @@ class TrainingJobChanges:
                 woken = True
                 self._wake(name)
             await asyncio.sleep(RELEASE_POLL_S)
+
+    async def _end_of_its_last_second(self, job: TrainingJob) -> None:
+        """Log streams are named by the second in which a program starts: a later job of the name must get another one."""
+        ended_at = job.training_end_time or job.last_modified_time
+        remaining_ms = 1000 - ended_at % 1000 - (self._clock.now() - ended_at)
+        if 0 < remaining_ms <= 1000:
+            await asyncio.sleep(remaining_ms / 1000)
 
     async def _get(self, name: str) -> TrainingJob:
         try:

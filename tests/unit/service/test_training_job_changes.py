@@ -12,7 +12,7 @@ from clary.service.update_members import UPDATE_MEMBERS
 from clary.store.faulty import Fault, FaultyStore
 from clary.store.memory import MemoryStore
 from clary.store.port import NoSuchJob, StaleVersion
-from factories import STEPS, arn, make_job, make_request
+from factories import NOW, STEPS, arn, make_job, make_request
 from sagemaker_api import BOTOCORE, SageMaker, create_request, refusal
 
 NOT_FOUND = ("ValidationException", "Requested resource not found.")
@@ -228,6 +228,25 @@ class TestDelete:
         assert sagemaker("DeleteTrainingJob", TrainingJobName="job") == {}
         assert sagemaker.woken == ["job"]
         assert refusal(sagemaker, "DescribeTrainingJob", TrainingJobName="job") == NOT_FOUND
+
+    @pytest.mark.parametrize(
+        ("passed_s", "waits_s"), [(0, 0.75), (0.25, 0.5), (0.749, 0.001), (0.75, None), (60, None)]
+    )
+    def test_a_name_is_not_free_in_the_second_in_which_its_job_ended(self, sagemaker, monkeypatch, passed_s, waits_s):
+        """Log streams carry that second: a later job must not write into one of the job before it."""
+        ended_at = NOW + 250
+        sagemaker.keep(make_job("job", status="Completed", released=True, training_end_time=ended_at))
+        sagemaker.clock.advance(0.25 + passed_s)
+        slept = []
+
+        async def sleep(seconds):
+            slept.append(seconds)
+
+        monkeypatch.setattr("clary.service.training_job_changes.asyncio.sleep", sleep)
+
+        sagemaker("DeleteTrainingJob", TrainingJobName="job")
+
+        assert slept == ([] if waits_s is None else [waits_s])
 
     def test_instances_that_stay_keep_their_job_in_use(self):
         """Who tries again later finds it as it was."""
