@@ -275,6 +275,7 @@ _names = st.sampled_from(
         "Metrics.train:acc",
         "Tags.x",
         "Tags.none",
+        *("HyperParameters", "Tags", "Metrics"),
         "Environment.E",
         "AlgorithmSpecification.TrainingImage",
         "InputDataConfig.DataSource.S3DataSource.S3Uri",
@@ -395,7 +396,9 @@ def both(tmp_path_factory):
 
 
 @pytest.mark.parametrize("budget", ["as it is", "walks in tiny steps", "few are few"])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(expression=_expressions, sort_by=st.sampled_from(SORTS), descending=st.booleans(), limit=st.integers(1, 40))
 def test_sqlite_finds_what_the_expression_means(both, budget, expression, sort_by, descending, limit):
     """For every expression and order, whichever way jobs are found; pages may be shorter, their sum is the same."""

@@ -52,6 +52,20 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
             return False
         return self.high is None or (value < self.high if self.high_open else value <= self.high)
 
+    def __and__(self, other: "Span") -> "Span":
+        """What lies in both spans."""
+        first, second = self, other
+        if second.low is None or (
+            first.low is not None and (first.low, first.low_open) > (second.low, second.low_open)
+        ):
+            first, second = second, first
+        low, low_open = second.low, second.low_open
+        if second.high is None or (
+            first.high is not None and (first.high, not first.high_open) < (second.high, not second.high_open)
+        ):
+            first, second = second, first
+        return Span(low=low, low_open=low_open, high=second.high, high_open=second.high_open)
+
     def compared(self, operator: Operator) -> "Span":
         """What an ordering operator asks for, if this span is what equals the filter's value."""
         match operator:

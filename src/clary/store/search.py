@@ -112,12 +112,12 @@ class Search:
         for segment in _from(order, place):
             start = place[1] if segment.rank == place[0] else None
             where = segment.lacks & self._term if segment.lacks else self._term or Sql(text="1")
-            work = 1 + segment.work + where.work
+            work = 20 + 4 * where.work if segment.scattered else 1 + where.work
             while True:
-                if budget < work:
+                if budget <= 0:
                     found.examined = (segment.rank, start)
                     return found.page()
-                size = max(1, min(budget, window) // work)
+                size = max(1, min(budget, window) // work)  # at least one, or no page would ever get further
                 border = self._key_at(segment, start, size - 1)
                 for value, tie, document in self._rows(segment, where, start, border):
                     if self._judge(found, (segment.rank, (value, tie)), document):

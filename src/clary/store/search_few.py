@@ -6,7 +6,10 @@ Used by `search`. The answer holds every job that the expression lets pass, and 
 import sqlite3
 from collections.abc import Sequence
 
+import msgspec
+
 from clary.jobs.search import Both, Condition, Either, Expression, Holds, Lies, Mode, OneElement, OneOf, Test
+from clary.jobs.search_spans import Span
 from clary.store.search_index import may_be_filed
 from clary.store.search_terms import bounds, filed_test, instants
 
@@ -40,7 +43,7 @@ def few(connection: sqlite3.Connection, expression: Expression | None, most: int
 
 def _of_all(connection: sqlite3.Connection, parts: Sequence[Expression], most: int) -> set[int] | None:
     rows: set[int] | None = None
-    for part in parts:
+    for part in _merged(parts):
         found = few(connection, part, most)
         if found is not None:
             rows = found if rows is None else rows & found
@@ -48,6 +51,29 @@ def _of_all(connection: sqlite3.Connection, parts: Sequence[Expression], most: i
             if len(rows) <= FEW_ENOUGH:
                 break
     return rows
+
+
+def _merged(parts: Sequence[Expression]) -> list[Expression]:
+    """The same parts, but with one span for each property: two wide ones may leave little between them."""
+    spans: dict[str, tuple[Condition, Span]] = {}
+    others: list[Expression] = []
+    waiting = list(parts)
+    while waiting:
+        match part := waiting.pop():
+            case Both(parts=inner):
+                waiting += inner
+            case Condition(mode=Mode.ANY, property=wanted, tests=(Lies(span=span),)) if _is_single(wanted.name):
+                before = spans.get(wanted.name)
+                spans[wanted.name] = (part, span if before is None else before[1] & span)
+            case _:
+                others.append(part)
+    merged = [msgspec.structs.replace(part, tests=(Lies(span=span),)) for part, span in spans.values()]
+    return [*merged, *others]
+
+
+def _is_single(name: str) -> bool:
+    """Whether jobs have at most one value of the property."""
+    return name in _BY_COLUMN or may_be_filed(name)
 
 
 def _of_any(connection: sqlite3.Connection, parts: Sequence[Expression], most: int) -> set[int] | None:

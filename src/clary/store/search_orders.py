@@ -28,7 +28,7 @@ class Segment:
     """Jobs of one rank: where they stand in order (`source` names the index), and by which two columns.
 
     `within` is true of all of them and bounds the walk; it must be decidable by the index. `lacks` is true of all of them
-    too, but costs a look at each.
+    too, but costs a look at each. `scattered`: neighbours in this order are far from each other in the file.
     """
 
     rank: int
@@ -37,7 +37,7 @@ class Segment:
     tie: str
     within: Sql | None = None
     lacks: Sql | None = None
-    work: int = 0
+    scattered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def _by_filed_values(query: SearchQuery) -> Order:
             value=f"s.{column}",
             tie="s.id",
             within=within & Sql(text=f"s.{column} IS NOT NULL"),  # else the index, which is partial, is no choice
-            work=3,
+            scattered=True,
         )
         for rank, column, within in ((NUMBERS, "number", numbers), (TEXTS, "text", is_it))
     ]
