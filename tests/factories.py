@@ -25,6 +25,7 @@ from clary.jobs.model import (
     TrainingJobRequest,
 )
 from clary.jobs.status import TERMINAL, Event
+from clary.jobs.task import InstanceTask
 
 ACCOUNT_ID = "000000000000"
 REGION = "us-east-1"
@@ -95,6 +96,33 @@ def make_training_specification(**changes: Any) -> TrainingSpecification:
 def make_program(**changes: Any) -> Program:
     """A local environment that runs python3."""
     return msgspec.structs.replace(Program(image="clary/python", entrypoint=("/usr/bin/python3",)), **changes)
+
+
+def make_task(name: str = "job-a1-algo-1", **changes: Any) -> InstanceTask:
+    """What one instance of a plain job of one host is to do; `name` is that of the instance."""
+    task = InstanceTask(
+        instance_name=name,
+        training_job_name="job",
+        training_job_arn=arn("job"),
+        region=REGION,
+        attempt=1,
+        host="algo-1",
+        hosts=("algo-1",),
+        instance_type="ml.m5.large",
+        program=make_program(),
+        container_entrypoint=(),
+        container_arguments=(),
+        training_input_mode="File",
+        channels=(),
+        hyper_parameters={},
+        environment={},
+        metric_definitions=(),
+        s3_output_prefix="s3://bucket/out/job/output",
+        max_runtime_s=60,
+        enable_network_isolation=False,
+        s3_endpoint_url="http://127.0.0.1:1",
+    )
+    return msgspec.structs.replace(task, **changes)
 
 
 def make_job(

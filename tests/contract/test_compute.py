@@ -15,36 +15,11 @@ from clary.base.clock import FixedClock, Instant
 from clary.compute.local import LocalCompute
 from clary.compute.port import ABSENT, Compute, Observation
 from clary.compute.scripted import Machine, ScriptedCompute
-from clary.jobs.task import InstanceTask, StopReason, StorageGrant, Wishes, instance_name
-from factories import make_program
+from clary.jobs.task import StopReason, StorageGrant, Wishes, instance_name
+from factories import make_task
 
 NAME = instance_name("job", 1, "algo-1")
 STOP = Wishes(stop=StopReason.STOP_TRAINING_JOB)
-
-
-def task(name: str = NAME) -> InstanceTask:
-    return InstanceTask(
-        instance_name=name,
-        training_job_name="job",
-        training_job_arn="arn:aws:sagemaker:us-east-1:000000000000:training-job/job",
-        region="us-east-1",
-        attempt=1,
-        host="algo-1",
-        hosts=("algo-1",),
-        instance_type="ml.m5.large",
-        program=make_program(),
-        container_entrypoint=(),
-        container_arguments=(),
-        training_input_mode="File",
-        channels=(),
-        hyper_parameters={},
-        environment={},
-        metric_definitions=(),
-        s3_output_prefix="s3://bucket/out/job/output",
-        max_runtime_s=60,
-        enable_network_isolation=False,
-        s3_endpoint_url="http://127.0.0.1:1",
-    )
 
 
 def grants(*expirations: int) -> tuple[StorageGrant, ...]:
@@ -188,7 +163,7 @@ class TestCompute:
 
         async def play(rig):
             compute = rig.make()
-            await compute.launch(task(), grants(7, 5, 9))
+            await compute.launch(make_task(), grants(7, 5, 9))
             found = await compute.observe(NAME)
             assert (found.exists, found.alive, found.grants_expire_at) == (True, True, 5)
             assert found.wishes == Wishes()
@@ -203,7 +178,7 @@ class TestCompute:
 
         async def play(rig):
             compute = rig.make()
-            await compute.launch(task(), ())
+            await compute.launch(make_task(), ())
             assert (await compute.observe(NAME)).grants_expire_at is None
 
         scene(play)
@@ -213,10 +188,10 @@ class TestCompute:
 
         async def play(rig):
             compute = rig.make()
-            await asyncio.gather(*(compute.launch(task(), grants(5)) for _ in range(3)))
+            await asyncio.gather(*(compute.launch(make_task(), grants(5)) for _ in range(3)))
             await rig.report(NAME)
             await seen(compute, NAME, reported)
-            await compute.launch(task(), grants(5))
+            await compute.launch(make_task(), grants(5))
             assert rig.starts(NAME) == 1
 
         scene(play)
@@ -226,14 +201,14 @@ class TestCompute:
 
         async def play(rig):
             first = rig.make()
-            await first.launch(task(), grants(5))
+            await first.launch(make_task(), grants(5))
             await rig.report(NAME)
             await seen(first, NAME, reported)
             second = rig.make()
             found = await second.observe(NAME)
             assert found.alive
             assert reported(found)
-            await second.launch(task(), grants(5))
+            await second.launch(make_task(), grants(5))
             await second.tell(NAME, STOP)
             await rig.report(NAME)
             await seen(second, NAME, finished)
@@ -246,14 +221,14 @@ class TestCompute:
 
         async def play(rig):
             compute = rig.make()
-            await compute.launch(task(), grants(5))
+            await compute.launch(make_task(), grants(5))
             await rig.report(NAME)
             await seen(compute, NAME, reported)
             rig.kill_agent(NAME)
             found = await seen(compute, NAME, lambda found: not found.alive)
             assert found.exists
             assert reported(found)
-            await compute.launch(task(), grants(8))
+            await compute.launch(make_task(), grants(8))
             await seen(compute, NAME, lambda found: found.alive and rig.starts(NAME) == 2)
             assert (await compute.observe(NAME)).grants_expire_at == 8
 
@@ -264,11 +239,11 @@ class TestCompute:
 
         async def play(rig):
             compute = rig.make()
-            await compute.launch(task(), grants(5))
+            await compute.launch(make_task(), grants(5))
             await compute.tell(NAME, STOP)
             await rig.report(NAME)
             await seen(compute, NAME, lambda found: finished(found) and not found.alive)
-            await compute.launch(task(), grants(8))
+            await compute.launch(make_task(), grants(8))
             found = await compute.observe(NAME)
             assert (found.exists, found.alive, found.grants_expire_at) == (True, False, 5)
             assert rig.starts(NAME) == 1
@@ -280,7 +255,7 @@ class TestCompute:
 
         async def play(rig):
             compute = rig.make()
-            await compute.launch(task(), grants(5))
+            await compute.launch(make_task(), grants(5))
             await rig.report(NAME)
             await seen(compute, NAME, reported)
             await compute.tell(NAME, Wishes(upload=True))
@@ -298,7 +273,7 @@ class TestCompute:
 
         async def play(rig):
             compute = rig.make()
-            await compute.launch(task(), grants(5))
+            await compute.launch(make_task(), grants(5))
             await compute.renew(NAME, grants(30, 20))
             assert (await compute.observe(NAME)).grants_expire_at == 20
 
@@ -310,13 +285,13 @@ class TestCompute:
         async def play(rig):
             compute = rig.make()
             other = instance_name("job", 1, "algo-2")
-            await compute.launch(task(), grants(5))
-            await compute.launch(task(other), grants(5))
+            await compute.launch(make_task(), grants(5))
+            await compute.launch(make_task(other), grants(5))
             await compute.release(NAME)
             assert await compute.observe(NAME) == ABSENT
             assert await compute.stray() == (other,)
             await compute.release(NAME)
-            await compute.launch(task(), grants(5))
+            await compute.launch(make_task(), grants(5))
             assert (await compute.observe(NAME)).alive
 
         scene(play)
@@ -328,7 +303,7 @@ class TestCompute:
             woken: asyncio.Queue[str] = asyncio.Queue()
             compute = rig.make()
             compute.on_change(woken.put_nowait)
-            await compute.launch(task(), grants(5))
+            await compute.launch(make_task(), grants(5))
             await rig.report(NAME)
             assert await asyncio.wait_for(woken.get(), 20) == NAME
 

@@ -18,7 +18,7 @@ from clary.compute.local import LocalCompute
 from clary.compute.port import ABSENT, LaunchFailed, Unreachable
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask, StopReason, StorageGrant, Wishes, instance_name
-from factories import make_program
+from factories import make_task
 
 NAME = instance_name("job", 1, "algo-1")
 STOP = Wishes(stop=StopReason.STOP_TRAINING_JOB)
@@ -32,31 +32,6 @@ GRANT = StorageGrant(
     expiration=Instant(5),
 )
 SLEEPER = "import time; time.sleep(1000)"
-
-
-def task(name=NAME) -> InstanceTask:
-    return InstanceTask(
-        instance_name=name,
-        training_job_name="job",
-        training_job_arn="arn:aws:sagemaker:us-east-1:000000000000:training-job/job",
-        region="us-east-1",
-        attempt=1,
-        host="algo-1",
-        hosts=("algo-1",),
-        instance_type="ml.m5.large",
-        program=make_program(),
-        container_entrypoint=(),
-        container_arguments=(),
-        training_input_mode="File",
-        channels=(),
-        hyper_parameters={},
-        environment={},
-        metric_definitions=(),
-        s3_output_prefix="s3://bucket/out/job/output",
-        max_runtime_s=60,
-        enable_network_isolation=False,
-        s3_endpoint_url="http://127.0.0.1:1",
-    )
 
 
 class Scene:
@@ -125,11 +100,11 @@ class TestTheDirectory:
         """The directory is closed to other users, and so is the file with the credentials."""
 
         async def test(scene):
-            await scene.compute().launch(task(), (GRANT,))
+            await scene.compute().launch(make_task(), (GRANT,))
             assert stat.S_IMODE(scene.files.grants.stat().st_mode) == 0o600
             assert stat.S_IMODE(scene.files.root.stat().st_mode) == 0o700
             assert stat.S_IMODE(scene.files.root.parent.stat().st_mode) == 0o700
-            assert msgspec.json.decode(scene.files.task.read_bytes(), type=InstanceTask) == task()
+            assert msgspec.json.decode(scene.files.task.read_bytes(), type=InstanceTask) == make_task()
 
         play(test)
 
@@ -141,7 +116,7 @@ class TestTheDirectory:
             (scene.home / "instances" / ".new" / f"{NAME}~x").mkdir()
             assert await compute.observe(NAME) == ABSENT
             assert await compute.stray() == (NAME,)
-            await compute.launch(task(), ())
+            await compute.launch(make_task(), ())
             assert (await compute.observe(NAME)).exists
             await compute.release(NAME)
             assert await compute.stray() == ()
@@ -153,7 +128,7 @@ class TestTheDirectory:
 
         async def test(scene):
             compute = scene.compute()
-            await compute.launch(task(), ())
+            await compute.launch(make_task(), ())
             for torn in (b"", b'{"sequence": 1, "pha', b"[]"):
                 scene.files.snapshot.write_bytes(torn)
                 found = await compute.observe(NAME)
@@ -166,7 +141,7 @@ class TestTheDirectory:
 
         async def test(scene):
             compute = scene.compute()
-            await compute.launch(task(), ())
+            await compute.launch(make_task(), ())
             scene.files.grants.write_bytes(b"{")
             with pytest.raises(Unreachable, match=NAME):
                 await compute.observe(NAME)
@@ -191,7 +166,7 @@ class TestTheDirectory:
             (scene.home / "instances" / ".new").rmdir()
             (scene.home / "instances" / ".new").write_text("in the way")
             with pytest.raises(LaunchFailed, match="cannot make the directory"):
-                await compute.launch(task(), ())
+                await compute.launch(make_task(), ())
             (scene.home / "instances" / ".new").unlink()
             (scene.home / "instances" / ".new").mkdir()
 
@@ -208,7 +183,7 @@ class TestTheInstanceProgram:
         async def test(scene):
             await scene.compute(
                 "import os; print(sorted(os.environ)); print(os.getcwd(), os.getsid(0) == os.getpid())"
-            ).launch(task(), ())
+            ).launch(make_task(), ())
             await scene.until(lambda: scene.files.agent_log.exists() and "True" in scene.files.agent_log.read_text())
             said = scene.files.agent_log.read_text()
             assert "SECRET" not in said
@@ -222,7 +197,7 @@ class TestTheInstanceProgram:
         """Its directory, where logs go, and the pipe for hints."""
 
         async def test(scene):
-            await scene.compute("import sys; print(sys.argv[1:], 'end')", logs=scene.home / "l").launch(task(), ())
+            await scene.compute("import sys; print(sys.argv[1:], 'end')", logs=scene.home / "l").launch(make_task(), ())
             await scene.until(lambda: scene.files.agent_log.exists() and "end" in scene.files.agent_log.read_text())
             expected = [
                 "--directory",
@@ -252,7 +227,7 @@ asyncio.run(main())
 """
 
         async def test(scene):
-            arguments = [str(scene.home), msgspec.json.encode(task()).decode(), SLEEPER]
+            arguments = [str(scene.home), msgspec.json.encode(make_task()).decode(), SLEEPER]
             server = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", script, *arguments, start_new_session=True
             )
@@ -268,7 +243,7 @@ asyncio.run(main())
             woken: asyncio.Queue[str] = asyncio.Queue()
             compute = scene.compute("import os; print(os.getpid())")
             compute.on_change(woken.put_nowait)
-            await compute.launch(task(), ())
+            await compute.launch(make_task(), ())
             assert await asyncio.wait_for(woken.get(), 20) == NAME
             assert not scene.is_there(int(scene.files.agent_log.read_text()))
             assert not (await compute.observe(NAME)).alive
@@ -322,7 +297,7 @@ asyncio.run(main())
 
         async def test(scene):
             compute = scene.compute()
-            await compute.launch(task(), ())
+            await compute.launch(make_task(), ())
             stranger = await asyncio.create_subprocess_exec("sleep", "1000")
             scene.files.lock.write_text(str(stranger.pid))
             await compute.tell(NAME, STOP)
@@ -338,7 +313,7 @@ class TestRelease:
 
         async def test(scene):
             first = scene.compute()
-            await first.launch(task(), ())
+            await first.launch(make_task(), ())
             await scene.until(scene.pids)
             await scene.compute().release(NAME)
             assert scene.pids() == []
@@ -359,7 +334,7 @@ class TestRelease:
                     raise TimeoutError("it does not end")
 
             compute = scene.compute(kill_program=stubborn)
-            await compute.launch(task(), ())
+            await compute.launch(make_task(), ())
             with pytest.raises(Unreachable, match="does not end"):
                 await compute.release(NAME)
             assert (await compute.observe(NAME)).exists
@@ -373,7 +348,7 @@ class TestRelease:
 
         async def test(scene):
             compute = scene.compute()
-            await compute.launch(task(), ())
+            await compute.launch(make_task(), ())
             kept = scene.home / "kept"
             kept.write_text("x")
             (scene.files.opt_ml / "closed").mkdir(parents=True)

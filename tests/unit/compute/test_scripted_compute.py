@@ -7,8 +7,11 @@ import pytest
 from clary.base.clock import FixedClock
 from clary.compute.port import ABSENT, LaunchFailed, Unreachable
 from clary.compute.scripted import ScriptedCompute
-from clary.jobs.task import StopReason
-from unit.compute.test_local_compute import NAME, STOP, task
+from clary.jobs.task import StopReason, Wishes, instance_name
+from factories import make_task
+
+NAME = instance_name("job", 1, "algo-1")
+STOP = Wishes(stop=StopReason.STOP_TRAINING_JOB)
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def test_the_steps_come_in_order_and_each_once(compute, clock):
     """ready, staged, ended, finished: each at the clock's time, each a newer report, and nothing after the last."""
 
     async def play():
-        await compute.launch(task(), ())
+        await compute.launch(make_task(), ())
         instance = compute.machine.instances[NAME]
         for step in ("ready", "staged", "ended", "finished"):
             clock.advance(1)
@@ -45,7 +48,7 @@ def test_it_may_walk_by_itself(clock):
 
     async def play():
         compute = ScriptedCompute(clock, walks=True)
-        await compute.launch(task(), ())
+        await compute.launch(make_task(), ())
         for _ in range(4):
             found = await compute.observe(NAME)
         assert found.snapshot.finished_at is not None
@@ -57,7 +60,7 @@ def test_unreachable_is_not_gone(compute):
     """While it does not answer every call raises; afterwards it is as it was. Gone is absent."""
 
     async def play():
-        await compute.launch(task(), ())
+        await compute.launch(make_task(), ())
         compute.unreachable.add(NAME)
         for call in (compute.observe(NAME), compute.tell(NAME, STOP), compute.release(NAME)):
             with pytest.raises(Unreachable):
@@ -75,7 +78,7 @@ def test_a_wish_to_stop_is_reported_once(compute, clock):
     """The report says when and why; the program ends with a later step. After the end it is too late."""
 
     async def play():
-        await compute.launch(task(), ())
+        await compute.launch(make_task(), ())
         await compute.tell(NAME, STOP)
         first = compute.machine.instances[NAME].snapshot
         clock.advance(5)
@@ -91,13 +94,13 @@ def test_a_lost_program_and_a_dead_instance_program_differ(compute):
     """The one is reported and final, the other is launched again."""
 
     async def play():
-        await compute.launch(task(), ())
+        await compute.launch(make_task(), ())
         compute.die(NAME)
         assert not (await compute.observe(NAME)).alive
-        await compute.launch(task(), ())
+        await compute.launch(make_task(), ())
         compute.lose(NAME)
         assert (await compute.observe(NAME)).snapshot.lost
-        await compute.launch(task(), ())
+        await compute.launch(make_task(), ())
         assert compute.machine.launches[NAME] == 2
 
     asyncio.run(play())
@@ -109,7 +112,7 @@ def test_a_slow_machine_and_a_full_one(compute):
     async def play():
         compute.launch_fails = "no room"
         with pytest.raises(LaunchFailed, match="no room"):
-            await compute.launch(task(), ())
+            await compute.launch(make_task(), ())
         assert await compute.stray() == ()
         compute.open.clear()
         waiting = asyncio.create_task(compute.observe(NAME))
