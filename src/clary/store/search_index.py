@@ -27,10 +27,11 @@ FAMILIES = frozenset({"HyperParameters", "Metrics", "Tags"})
 INSTANCE_TYPE = "ResourceConfig.InstanceType"
 TRAINING_IMAGE = "AlgorithmSpecification.TrainingImage"
 
-BATCH = 64
-BATCH_FOR_SEARCH = 256
-"""How many notes are taken up in one transaction, which takes about 0.1 ms for each: at leisure, and while a search waits,
-since larger ones cost less in all."""
+BATCH = 256
+BATCH_AT_LEISURE = 64
+BATCH_BESIDE_WRITES = 16
+"""How many notes are taken up in one transaction, which takes about 0.1 ms for each and keeps other writes waiting: while a
+search waits (large ones cost least in all), while nobody writes, and while jobs are being written."""
 
 LEISURE_S = 0.05
 SHARE = 10
@@ -84,7 +85,7 @@ class Filing:
         """File everything that was submitted before this was called. Raises what `write` raises."""
         upto = self._submitted
         while self._filed < upto:
-            await self._file_some(BATCH_FOR_SEARCH)
+            await self._file_some(BATCH)
 
     async def close(self) -> None:
         """File no more; what is noted stays noted."""
@@ -95,14 +96,16 @@ class Filing:
 
     async def _at_leisure(self) -> None:
         loop = asyncio.get_running_loop()
-        rest_s = LEISURE_S
+        rest_s, most = LEISURE_S, BATCH_BESIDE_WRITES
         with contextlib.suppress(DatabaseUnavailable):  # the next write tries again, and a search says what is wrong
             while self._filed < self._submitted:
                 submitted = self._submitted
                 await asyncio.sleep(rest_s)  # leaves the disk and the processor to others
                 began = loop.time()
-                await self._file_some(BATCH)
-                rest_s = (loop.time() - began) * (SHARE - 1 if self._submitted > submitted else 1)
+                await self._file_some(most)
+                busy = self._submitted > submitted
+                rest_s = (loop.time() - began) * (SHARE - 1 if busy else 1)
+                most = BATCH_BESIDE_WRITES if busy else BATCH_AT_LEISURE
 
     async def _file_some(self, most: int) -> None:
         upto, taken = self._submitted, 0
