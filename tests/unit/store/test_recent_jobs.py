@@ -85,6 +85,7 @@ def test_a_write_whose_caller_was_cancelled_counts_all_the_same(tmp_path, verb):
         writing = asyncio.create_task(change)
         await asyncio.sleep(0)
         writing.cancel()
+        await asyncio.sleep(0)  # the write itself gets into the queue, and its caller out of the way
         await store.get("job")  # while the write is on its way
         await store.create(make_job("other"))  # behind it in the queue: when this is written, so is that
 
