@@ -3,16 +3,20 @@
 Used by `sqlite`, in a thread of its own. Three ways:
 
 - *few*: an index knows a few jobs (at most FEW_MAX) of which the expression is true, if of any. They are sorted and judged.
-- *walk*: go through the index of the wanted order, let SQL drop what it can, judge the rest. When the BUDGET is spent, or
-  JUDGED_MAX jobs were turned down, the page ends, short or empty, and its cursor goes on from there: as with a list.
+- *walk*: go through the index of the wanted order, let SQL drop what it can, judge the rest.
 - *scan*: nothing is in the wanted order. Every job is looked at, for each page; memory holds a page's worth of them.
   Its time grows with the number of jobs, so that it looks at SCAN_AT_ONCE jobs at a time and asks in between whether to
   stop; jobs that change meanwhile are seen as they were or as they are.
+
+Of the first two a page ends, short or even empty, and its cursor goes on from there, as with a list: when the BUDGET is
+spent, when JUDGED_MAX jobs were turned down, or when it took PATIENCE_S and something has been done in it. That last bound
+is for jobs that lie scattered on a disk; the others hold on any machine.
 
 A job written between two pages may move across the cursor, if it is sorted or filtered by what was written.
 """
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,13 +30,19 @@ from clary.store.search_orders import Key, Order, Segment, order_of
 from clary.store.search_terms import Sql, term
 
 FEW_MAX = 3_000
-BUDGET = 40_000
+BUDGET = 30_000
 """How many index entries a walk looks at, where that is all it does; fewer, where each costs more (see `Sql.work`)."""
 
 FIRST_WINDOW = 1_000
-"""Most pages are full at once."""
+"""Most pages are full at once; each further window is twice as large."""
 
-JUDGED_MAX = 250
+JUDGED_MAX = 200
+
+PATIENCE_S = 0.007
+BUDGET_AT_LEAST = 5_000
+JUDGED_AT_LEAST = 25
+"""What a page does at least, however long it takes."""
+
 SCAN_AT_ONCE = 500
 
 _Place = tuple[int, Key | None]
@@ -63,10 +73,12 @@ class Search:
         self._record = record
         self._stopping = stopping
         self._term = term(query.expression)
+        self._until = 0.0
 
     def page(self, after: SearchCursor | None) -> SearchPage:
         """The page behind the cursor. Raises sqlite3.Error, msgspec.DecodeError and `Stopped`."""
         order = order_of(self._query)
+        self._until = time.monotonic() + PATIENCE_S
         self._connection.execute("BEGIN")  # one snapshot
         try:
             rows = few(self._connection, self._query.expression, FEW_MAX)
@@ -114,7 +126,7 @@ class Search:
             where = segment.lacks & self._term if segment.lacks else self._term or Sql(text="1")
             work = 20 + 4 * where.work if segment.scattered else 1 + where.work
             while True:
-                if budget <= 0:
+                if budget <= 0 or (budget <= BUDGET - BUDGET_AT_LEAST and self._is_late()):
                     found.examined = (segment.rank, start)
                     return found.page()
                 size = max(1, min(budget, window) // work)  # at least one, or no page would ever get further
@@ -123,7 +135,7 @@ class Search:
                     if self._judge(found, (segment.rank, (value, tie)), document):
                         return found.page()
                 budget -= size * work
-                window = BUDGET
+                window *= 2
                 if border is None:
                     break
                 start = border
@@ -163,12 +175,18 @@ class Search:
         record = self._record(_decoder.decode(document))
         if matches(self._query.expression, record):
             found.jobs.append((key, record))
-            return len(found.jobs) > self._limit
-        found.turned_down += 1
-        if found.turned_down < JUDGED_MAX:
+            if len(found.jobs) > self._limit:
+                return True
+        else:
+            found.turned_down += 1
+        is_enough = len(found.jobs) + found.turned_down >= JUDGED_AT_LEAST and self._is_late()
+        if not is_enough and found.turned_down < JUDGED_MAX:
             return False
         found.examined = key
         return True
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._until
 
     # --- scan
 

@@ -196,7 +196,7 @@ def _verbatim(wanted: Condition) -> Sql | None:
     return _joined(
         "OR",
         [
-            Sql(text="instr(d.document, ?)", values=(msgspec.json.encode(text)[1:-1],), work=30, document=True)
+            Sql(text="instr(d.document, ?)", values=(msgspec.json.encode(text)[1:-1],), work=40, document=True)
             for text in sought
         ],
     )
