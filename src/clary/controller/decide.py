@@ -109,8 +109,8 @@ def _follow(job: TrainingJob, snapshots: dict[str, Snapshot]) -> TrainingJob:
         ready_at = latest("ready_at")
         if ready_at is not None:
             job = transitions.apply(job, Event.INSTANCES_READY, at=ready_at, reason="instances ready")
-        elif reports or job.secondary_status_transitions[-1].status_message == LAUNCHING_MESSAGE:
-            job = transitions.say(job, PREPARING_MESSAGE if reports else LAUNCHING_MESSAGE)
+        elif reports:
+            job = transitions.say(job, PREPARING_MESSAGE)
     if job.secondary_status is SecondaryStatus.DOWNLOADING:
         staged_at = latest("staged_at")
         if staged_at is not None:

@@ -18,6 +18,7 @@ from clary.aws.paging import PageTokens
 from clary.base.arn import partition
 from clary.jobs import transitions
 from clary.jobs.model import Tag
+from clary.service.named_resources import not_found
 from clary.store.port import NoSuchJob, StaleVersion, Store
 
 MAX_TAGS = 50
@@ -92,7 +93,7 @@ class Tags:
         try:
             return _answer(await holder.change_tags(name, lambda tags: _with(tags, added)))
         except NoSuchResource:
-            raise _not_found() from None
+            raise not_found() from None
 
     async def list(self, context: RequestContext, params: dict[str, Any]) -> dict[str, Any]:
         """ListTags. The smallest page holds as many tags as a resource can have: there is never a second one."""
@@ -102,7 +103,7 @@ class Tags:
         try:
             return _answer(await holder.tags(name))
         except NoSuchResource:
-            raise _not_found() from None
+            raise not_found() from None
 
     async def delete(self, context: RequestContext, params: dict[str, Any]) -> dict[str, Any]:
         """DeleteTags: keys that are not there are passed over (inferred)."""
@@ -111,7 +112,7 @@ class Tags:
         try:
             await holder.change_tags(name, lambda tags: tuple(tag for tag in tags if tag.key not in keys))
         except NoSuchResource:
-            raise _not_found() from None
+            raise not_found() from None
         return {}
 
     def _resource(self, context: RequestContext, operation: str, params: dict[str, Any]) -> tuple[TagHolder, str]:
@@ -155,7 +156,3 @@ def _with(tags: Sequence[Tag], added: Sequence[Tag]) -> tuple[Tag, ...]:
 
 def _answer(tags: tuple[Tag, ...]) -> dict[str, Any]:
     return {"Tags": msgspec.to_builtins(tags)}
-
-
-def _not_found() -> ValidationException:
-    return ValidationException("Requested resource not found.")

@@ -19,6 +19,7 @@ from clary.jobs import transitions
 from clary.jobs.model import TrainingJob
 from clary.jobs.status import TrainingJobStatus
 from clary.service.members import refuse_unsupported
+from clary.service.named_resources import named_job, rejected
 from clary.service.update_members import REFUSED_UPDATE_MEMBERS
 from clary.store.port import NoSuchJob, StaleVersion, Store
 
@@ -57,10 +58,10 @@ class TrainingJobChanges:
             raise ValidationException("Invalid UpdateTrainingJobRequest, the request cannot be empty")
         refuse_unsupported(params, REFUSED_UPDATE_MEMBERS)
         while True:
-            job = await self._get(name)
+            job = await named_job(self._store, name)
             if "ProfilerConfig" in params:
                 if job.training_job_status is not TrainingJobStatus.IN_PROGRESS:
-                    raise ValidationException(_rejected(job))
+                    raise ValidationException(rejected(job))
                 present = job.request.recorded.get("ProfilerConfig", {})
                 now = self._clock.now()
                 updated = transitions.record(job, {"ProfilerConfig": present | params["ProfilerConfig"]})
@@ -80,9 +81,9 @@ class TrainingJobChanges:
         patient_until = loop.time() + self._release_patience_s
         woken = False
         while True:
-            job = await self._get(name)
+            job = await named_job(self._store, name)
             if not job.is_terminal:
-                raise ResourceInUse(_rejected(job))
+                raise ResourceInUse(rejected(job))
             if job.released:
                 await self._end_of_its_last_second(job)
                 try:
@@ -104,14 +105,3 @@ class TrainingJobChanges:
         remaining_ms = 1000 - ended_at % 1000 - (self._clock.now() - ended_at)
         if 0 < remaining_ms <= 1000:
             await asyncio.sleep(remaining_ms / 1000)
-
-    async def _get(self, name: str) -> TrainingJob:
-        try:
-            return await self._store.get(name)
-        except NoSuchJob:
-            raise ValidationException("Requested resource not found.") from None
-
-
-def _rejected(job: TrainingJob) -> str:
-    """By analogy with the text that was observed of StopTrainingJob."""
-    return f"The request was rejected because the training job is in status {job.training_job_status}."

@@ -26,6 +26,7 @@ from clary.service.algorithms import Algorithms
 from clary.service.data_checks import DataChecks
 from clary.service.images import ImageCatalogue
 from clary.service.members import refuse_unsupported
+from clary.service.named_resources import named_job, rejected
 from clary.service.rules import check_needed, check_request
 from clary.service.shapes import instant, to_description, to_request, to_summary
 from clary.service.tags import new_tags
@@ -93,7 +94,7 @@ class TrainingJobs:
 
     async def describe(self, _context: RequestContext, params: dict[str, Any]) -> dict[str, Any]:
         """DescribeTrainingJob."""
-        return to_description(await self._get(params["TrainingJobName"]))
+        return to_description(await named_job(self._store, params["TrainingJobName"]))
 
     async def list(self, _context: RequestContext, params: dict[str, Any]) -> dict[str, Any]:
         """ListTrainingJobs: newest first unless told otherwise. A filter on status never leaves a page short."""
@@ -113,21 +114,17 @@ class TrainingJobs:
         """StopTrainingJob: Stopping at once. Stopping a job that is stopping is accepted (inferred)."""
         name = params["TrainingJobName"]
         while True:
-            job = await self._get(name)
+            job = await named_job(self._store, name)
             if job.is_terminal:
-                raise ValidationException(
-                    f"The request was rejected because the training job is in status {job.training_job_status}."
-                )
+                raise ValidationException(rejected(job))
             if job.secondary_status is SecondaryStatus.STOPPING:
                 break
             now = self._clock.now()
             stopping = transitions.apply(job, Event.STOP, at=now, reason=StopReason.STOP_TRAINING_JOB)
             try:
                 await self._store.commit(transitions.touch(stopping, now))
-            except StaleVersion:
-                continue  # the controller wrote in between: read again
-            except NoSuchJob:
-                continue
+            except (StaleVersion, NoSuchJob):
+                continue  # somebody else wrote or deleted it in between: read again
             break
         self._wake(name)
 
@@ -141,12 +138,6 @@ class TrainingJobs:
         image = self._images.resolve(algorithm.request.training_specification.pinned_image)
         request = to_request(params, image_metrics=metrics_of(algorithm, image.metric_definitions))
         return under_algorithm(request, algorithm), image.program
-
-    async def _get(self, name: str) -> TrainingJob:
-        try:
-            return await self._store.get(name)
-        except NoSuchJob:
-            raise ValidationException("Requested resource not found.") from None
 
 
 def _query(params: dict[str, Any]) -> ListQuery:

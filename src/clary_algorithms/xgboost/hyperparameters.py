@@ -47,7 +47,6 @@ LINEAR_UPDATERS = ("shotgun", "coord_descent")
 TREE_BUILDERS = ("grow_colmaker", "distcol", "grow_histmaker", "grow_skmaker", "grow_quantile_histmaker")
 TREE_UPDATERS = (*TREE_BUILDERS, "sync", "refresh", "prune")
 
-_ANY = Interval()
 _AT_LEAST_0 = Interval(low=0)
 _AT_LEAST_1 = Interval(low=1)
 _AT_LEAST_2 = Interval(low=2)
