@@ -112,7 +112,9 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         images = ImageCatalogue(load_images(settings.images), python_paths=_python_paths)
         await asyncio.to_thread(images.environment_paths, Path(sys.prefix))
         runtime = ProcessRuntime()
-        compute = LocalCompute(home.root, logs=home.logs, kill_program=runtime.kill, runtime_problem=runtime.problem)
+        compute = LocalCompute(
+            home.root, logs=home.logs, release_program=runtime.release, runtime_problem=runtime.problem
+        )
         await asyncio.to_thread(compute.capabilities)  # looks for a problem now rather than at the first request
         stack.push_async_callback(compute.close)
         sts = StsClient(s3.endpoint_url, credential=s3.credentials, role_arn=s3.role_arn, region=s3.region, clock=clock)

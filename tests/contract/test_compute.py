@@ -47,7 +47,7 @@ class LocalRig:
 
     def make(self) -> LocalCompute:
         command = (sys.executable, str(Path(__file__).with_name("small_agent.py")))
-        compute = LocalCompute(self.home, kill_program=self.killed.append, command=command)
+        compute = LocalCompute(self.home, release_program=self.killed.append, command=command)
         self._made.append(compute)
         return compute
 

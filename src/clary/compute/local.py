@@ -37,8 +37,8 @@ def _nothing_wrong() -> str | None:
 class LocalCompute:
     """A `Compute`. Close it before the event loop ends; that leaves the instances as they are.
 
-    `logs`: where instance programs put the job's log, home/logs if not given. `kill_program` ends what a runtime has
-    started in a directory, which may have been moved, and blocks until that is done. `runtime_problem` says why no
+    `logs`: where instance programs put the job's log, home/logs if not given. `release_program` ends what a runtime
+    has started in a directory, which may have been moved, and gives back what it holds; it blocks until that is done. `runtime_problem` says why no
     program can be started on this machine; it is asked until it has no answer. `command` starts an instance program.
     """
 
@@ -46,7 +46,7 @@ class LocalCompute:
         self,
         home: Path,
         *,
-        kill_program: Callable[[Path], None],
+        release_program: Callable[[Path], None],
         runtime_problem: Callable[[], str | None] = _nothing_wrong,
         logs: Path | None = None,
         python: str = sys.executable,
@@ -59,7 +59,7 @@ class LocalCompute:
         self._new.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._instances.chmod(0o700)
         self._logs = logs or home / "logs"
-        self._kill_program = kill_program
+        self._release_program = release_program
         self._runtime_problem = runtime_problem
         self._healthy = False
         self._pipe: HintPipe | None = None
@@ -186,7 +186,7 @@ class LocalCompute:
 
     def _release(self, files: InstanceFiles) -> None:
         agents.end(files, within_s=_GONE_WITHIN_S)
-        self._kill_program(files.program)
+        self._release_program(files.program)
         move_to_trash(files.root, self._trash)
         for half_made in self._new.glob(f"{glob.escape(files.root.name)}~*"):
             move_to_trash(half_made, self._trash)

@@ -135,13 +135,17 @@ class TrainingJobRequest(_Shape, frozen=True, kw_only=True):
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """A local environment that stands for a training image: how to start it, and what it needs to see.
+    """What runs as the training image: a local environment that stands for it, or the image itself.
+
+    `reference` is what a container engine is to run, after the catalogue's rewriting; None: a local environment stands for
+    `image`, which is as the caller named it. What follows is of the local environment only.
 
     `entrypoint` and `command` are the image's own, in Docker's sense; `read_only_paths` are host directories that the
     program sees at the same place; `environment` is the image's own, which the request's Environment overrides.
     """
 
     image: str
+    reference: str | None = None
     entrypoint: tuple[str, ...] = ()
     environment: dict[str, str] = {}
     search_path: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
 
     `hosts` are all hosts of the job, algo-1 first; `s3_output_prefix` is "s3://bucket/prefix/job-name/output" without
     a slash at its end, `output_compression_type` is GZIP or NONE; `max_runtime_s` counts from the moment at which the
-    instance was ready, in seconds.
+    instance was ready, in seconds; `container_engine` is the URL of the engine's API, for a program that is an image.
     """
 
     instance_name: str
@@ -45,6 +45,7 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     output_compression_type: str = "GZIP"
     enable_sage_maker_metrics_time_series: bool = False
     log_group: str = "/aws/sagemaker/TrainingJobs"
+    container_engine: str = ""
 
     @property
     def is_leader(self) -> bool:

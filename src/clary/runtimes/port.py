@@ -1,9 +1,10 @@
 """The training program on this machine: the port through which the instance starts, watches and ends it.
 
-The program outlives the instance program: a handle is plain JSON, kept in the journal, and whoever reads it there can go
-on watching. Adapters: `process` (bubblewrap), `scripted` (for tests).
+The program outlives the instance program: what the runtime must know of it lies in the program's directory, and whoever
+finds it there can go on watching. Adapters: `process` (bubblewrap), `docker` (a container engine), `scripted` (for tests).
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,14 @@ class CannotStart(Exception):
     """The program cannot be started on this machine; the text says why, and the cure, for the user."""
 
 
+class ImageUnusable(CannotStart):
+    """The training image is at fault, or whoever named it: it is not there, not for this machine, or not to be had."""
+
+
+class EngineAway(Exception):
+    """The container engine does not answer: nothing is known, and the same call may succeed later."""
+
+
 class Mount(msgspec.Struct, frozen=True, kw_only=True):
     """A host path and where the program sees it."""
 
@@ -22,11 +31,39 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool = True
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the program and all its processes may use; None: what the machine has.
+
+    `cpus` in cores; `gpus` is how many the instance type has, of which the program gets those that are there.
+    """
+
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    pids: int | None = None
+    gpus: int = 0
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True):
+    """What only a container engine needs to know. `name` is the ML instance's, and has no equal on this machine.
+
+    `image` is a reference, or the id that `provide_image` told. `entrypoint` and `arguments` replace the image's own, in
+    Docker's sense; None leaves the entrypoint, and no arguments drop the image's command. `network` is a name that the
+    hosts of one attempt of one job share, and nobody else.
+    """
+
+    name: str
+    image: str
+    network: str
+    entrypoint: tuple[str, ...] | None = None
+    arguments: tuple[str, ...] = ()
+
+
 class ProgramSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What to start. `argv` follows the container contract's start table; `hostname` is algo-N.
 
     `directory` is this program's own place on the host for whatever the runtime must remember; `output` is the file to
-    which standard output and error are appended, together; `hosts` maps host names to addresses.
+    which standard output and error are appended, together; `hosts` maps host names to addresses. `argv`, `hosts` and
+    `working_directory` are for a runtime without images, `container` for one with them.
     """
 
     argv: tuple[str, ...]
@@ -38,6 +75,8 @@ class ProgramSpec(msgspec.Struct, frozen=True, kw_only=True):
     output: str
     isolated_network: bool
     working_directory: str = "/"
+    limits: Limits = Limits()
+    container: Container | None = None
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,9 +84,13 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Exited(msgspec.Struct, frozen=True, kw_only=True):
-    """The program has ended with this code; 128 + n stands for signal n."""
+    """The program has ended with this code; 128 + n stands for signal n.
+
+    `out_of_memory`: the kernel killed a process of it for want of memory within its limit.
+    """
 
     exit_code: int
+    out_of_memory: bool = False
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,11 +108,26 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     memory_limit_bytes: int
 
 
+Say = Callable[[str], None]
+"""Takes a line on how far something has come, for the user."""
+
+
 class Runtime(Protocol):
-    """Starts and watches one program. Calls block for some ten milliseconds at most."""
+    """Starts and watches one program. Calls block for some ten milliseconds at most, where nothing else is said."""
+
+    network_interface: str
+    """The name of the program's interface on which the hosts of a job reach each other."""
 
     def problem(self) -> str | None:
         """Why nothing can be started on this machine, with the cure; None if all is well. May take 100 ms."""
+        ...
+
+    def provide_image(self, image: str, say: Say, cancelled: Callable[[], bool]) -> str | None:
+        """Have the image on this machine; blocks while it is pulled. Returns its id, by which it can be started from then
+        on whatever its name comes to mean; None from a runtime without images, and when cancelled.
+
+        Raises `ImageUnusable` if it cannot be had, and `EngineAway`.
+        """
         ...
 
     def prepare(self, directory: Path) -> None:
@@ -81,14 +139,15 @@ class Runtime(Protocol):
 
         A crash at any point of this call followed by a second call leaves one program, started once. A program that
         does not exist is the user's error: its line goes to the output, and it counts as exited with 127 (126: it is
-        there and cannot be executed). Source: container.md 1.
+        there and cannot be executed). Raises `EngineAway` too. Source: the shell's exit codes, which Docker keeps.
         """
         ...
 
     def state(self, directory: Path) -> State:
         """How the program that was started in `directory` is; `Lost` if none was.
 
-        Anything but `Running` means that nothing of it runs any more, and that all it printed is in the output file.
+        Anything but `Running` means that nothing of it runs any more, that all it printed is in the output file, and that
+        all it left in its mounts belongs to us. While an engine does not answer, its programs count as running.
         """
         ...
 
@@ -108,5 +167,12 @@ class Runtime(Protocol):
 
         Raises `TimeoutError` if the kernel does not let go of it within 10 seconds. `directory` may have been renamed
         since the start, and may never have seen one.
+        """
+        ...
+
+    def release(self, directory: Path) -> None:
+        """Kill, and give back all that is held for the program outside its directories, so that those can be deleted.
+
+        As `kill`; raises `EngineAway` too.
         """
         ...

@@ -21,7 +21,7 @@ import signal
 import stat
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -32,7 +32,7 @@ from clary.base.telemetry import get_logger
 from clary.runtimes import liveness
 from clary.runtimes.detached import Children
 from clary.runtimes.diagnosis import find_bwrap, sandbox_problem
-from clary.runtimes.port import CannotStart, Exited, Lost, ProgramSpec, Running, State, Usage
+from clary.runtimes.port import CannotStart, Exited, Lost, ProgramSpec, Running, Say, State, Usage
 from clary.runtimes.proc_usage import usage_of
 from clary.runtimes.resolve import Found, find_program
 from clary.runtimes.sandbox import DEVICES, etc_files, options, view
@@ -80,6 +80,8 @@ class _Files:
 class ProcessRuntime:
     """A `Runtime`. `bwrap` is the path of bubblewrap's binary; without it, the one that was installed with Clary."""
 
+    network_interface = "lo"  # on one machine, each host has an address of its own on the loopback
+
     def __init__(self, bwrap: Path | None = None) -> None:
         self._bwrap = bwrap or find_bwrap()
         self._children = Children()
@@ -87,6 +89,9 @@ class ProcessRuntime:
     def problem(self) -> str | None:
         """Why no sandbox can be made on this machine, with the cure. Makes one and takes some 30 ms."""
         return sandbox_problem(self._bwrap)
+
+    def provide_image(self, image: str, say: Say, cancelled: Callable[[], bool]) -> None:
+        """None: a local environment stands for the image."""
 
     def prepare(self, directory: Path) -> None:
         """Make the program's own directory, closed to other users."""
@@ -158,6 +163,10 @@ class ProcessRuntime:
                 raise TimeoutError(f"the program in {directory} does not end, not even by SIGKILL")
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
+
+    def release(self, directory: Path) -> None:
+        """Kill: nothing is held elsewhere."""
+        self.kill(directory)
 
     def _start(self, spec: ProgramSpec, files: _Files, status: int, name: str) -> None:
         """Start the program, with the status file locked."""

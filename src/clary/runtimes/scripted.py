@@ -6,13 +6,14 @@ out from the clock whenever somebody asks.
 """
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from clary.base.clock import Clock, Instant, SystemClock, later
 from clary.base.files import write_atomically
-from clary.runtimes.port import CannotStart, Exited, Lost, ProgramSpec, Running, State, Usage
+from clary.runtimes.port import CannotStart, Exited, Lost, ProgramSpec, Running, Say, State, Usage
 
 _MEMORY_BYTES = 1 << 30
 
@@ -53,6 +54,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 class ScriptedRuntime:
     """A `Runtime`. `broken` is what `problem` answers."""
 
+    network_interface = "eth0"
+
     def __init__(self, clock: Clock | None = None, *, broken: str | None = None) -> None:
         self._clock = clock or SystemClock()
         self._broken = broken
@@ -60,6 +63,9 @@ class ScriptedRuntime:
     def problem(self) -> str | None:
         """What it was told to answer."""
         return self._broken
+
+    def provide_image(self, image: str, say: Say, cancelled: Callable[[], bool]) -> None:
+        """None: there are no images."""
 
     def prepare(self, directory: Path) -> None:
         """Make the program's own directory."""
@@ -123,6 +129,10 @@ class ScriptedRuntime:
     def kill(self, directory: Path) -> None:
         """End the program with 137."""
         self.signal(directory, signal.SIGKILL)
+
+    def release(self, directory: Path) -> None:
+        """Kill."""
+        self.kill(directory)
 
     def progress(self, directory: Path) -> Progress | None:
         """What has become of the program, for a test to look at; None if it was not started."""

@@ -46,7 +46,7 @@ class Scene:
     def compute(self, script: str = SLEEPER, **more) -> LocalCompute:
         command = (sys.executable, "-c", script)
         compute = LocalCompute(
-            self.home, kill_program=more.pop("kill_program", self.killed.append), command=command, **more
+            self.home, release_program=more.pop("release_program", self.killed.append), command=command, **more
         )
         self.made.append(compute)
         return compute
@@ -219,7 +219,7 @@ from pathlib import Path
 from clary.compute.local import LocalCompute
 from clary.jobs.task import InstanceTask
 async def main():
-    compute = LocalCompute(Path(sys.argv[1]), kill_program=print, command=(sys.executable, "-c", sys.argv[3]))
+    compute = LocalCompute(Path(sys.argv[1]), release_program=print, command=(sys.executable, "-c", sys.argv[3]))
     await compute.launch(msgspec.json.decode(sys.argv[2], type=InstanceTask), ())
     signal.signal(signal.SIGINT, lambda *_: os.kill(0, signal.SIGKILL))
     os.killpg(0, signal.SIGINT)
@@ -333,7 +333,7 @@ class TestRelease:
                 if len(tries) == 1:
                     raise TimeoutError("it does not end")
 
-            compute = scene.compute(kill_program=stubborn)
+            compute = scene.compute(release_program=stubborn)
             await compute.launch(make_task(), ())
             with pytest.raises(Unreachable, match="does not end"):
                 await compute.release(NAME)
