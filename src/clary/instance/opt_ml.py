@@ -13,9 +13,6 @@ import msgspec
 
 from clary.jobs.task import InstanceTask
 
-NETWORK_INTERFACE = "lo"
-"""The interface on which hosts reach each other: on one machine, each has an address of its own on the loopback."""
-
 INPUT_DATA = Path("input/data")
 MODEL = Path("model")
 OUTPUT = Path("output")
@@ -37,12 +34,12 @@ _OPEN_DIRECTORIES = (
 _GROUP = "homogeneousCluster"
 
 
-def config_files(task: InstanceTask) -> dict[str, bytes]:
-    """The files of /opt/ml/input/config by name."""
+def config_files(task: InstanceTask, network_interface: str) -> dict[str, bytes]:
+    """The files of /opt/ml/input/config by name; `network_interface` is the one on which hosts reach each other."""
     return {
         "hyperparameters.json": _json(task.hyper_parameters),
         "inputdataconfig.json": _json(_input_data_config(task)),
-        "resourceconfig.json": _json(_resource_config(task)),
+        "resourceconfig.json": _json(_resource_config(task, network_interface)),
         # The shape of an entry is inferred; without definitions the file holds [] (observed).
         "metric-definition-regex.json": _json([{"Name": d.name, "Regex": d.regex} for d in task.metric_definitions]),
         "upstreamoutputdataconfig.json": b"[]",  # in every capture
@@ -77,7 +74,7 @@ def _input_data_config(task: InstanceTask) -> dict[str, dict[str, str]]:
     return config
 
 
-def _resource_config(task: InstanceTask) -> dict[str, object]:
+def _resource_config(task: InstanceTask, network_interface: str) -> dict[str, object]:
     return {
         "current_host": task.host,
         "current_instance_type": task.instance_type,
@@ -86,7 +83,7 @@ def _resource_config(task: InstanceTask) -> dict[str, object]:
         "instance_groups": [
             {"instance_group_name": _GROUP, "instance_type": task.instance_type, "hosts": list(task.hosts)}
         ],
-        "network_interface_name": NETWORK_INTERFACE,
+        "network_interface_name": network_interface,
         "topology": None,
     }
 

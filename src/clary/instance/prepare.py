@@ -33,7 +33,7 @@ class Prepare:
 
     def turn(self) -> float:
         """See `steps.Step`."""
-        opt_ml.write(self._files.opt_ml, opt_ml.config_files(self._task))
+        opt_ml.write(self._files.opt_ml, opt_ml.config_files(self._task, self._runtime.network_interface))
         self._files.staging.mkdir(mode=0o700, exist_ok=True)
         self._files.scratch.mkdir(exist_ok=True)
         self._files.scratch.chmod(0o1777)

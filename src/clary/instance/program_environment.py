@@ -4,13 +4,12 @@ Weakest first: what any image has, the image's own, the request's Environment, t
 over Environment is inferred. No credentials are among them: job code gets none.
 """
 
-from clary.instance.opt_ml import NETWORK_INTERFACE
 from clary.jobs.task import InstanceTask
 
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def program_environment(task: InstanceTask) -> dict[str, str]:
+def program_environment(task: InstanceTask, network_interface: str) -> dict[str, str]:
     """All variables of the program. Source: environments seen in SageMaker's training containers."""
     image = {"PATH": _SYSTEM_PATH, "HOME": "/root"} | task.program.environment
     image["PATH"] = ":".join((*task.program.search_path, image["PATH"]))
@@ -20,7 +19,7 @@ def program_environment(task: InstanceTask) -> dict[str, str]:
         "AWS_REGION": task.region,
         "AWS_EXECUTION_ENV": "AWS_ECS_EC2",
         "HOSTNAME": task.host,
-        "DMLC_INTERFACE": NETWORK_INTERFACE,
+        "DMLC_INTERFACE": network_interface,
         "NVIDIA_VISIBLE_DEVICES": "void",  # no accelerator is passed on
     }
     if task.enable_sage_maker_metrics_time_series:

@@ -129,7 +129,7 @@ class RunTraining:
             stream = f"{self._task.training_job_name}/{self._task.host}-{now // 1000}"
             self._journal.note(ProgramStarting(at=now, log_stream=stream))
         try:
-            self._runtime.start(program_spec(self._task, self._files))
+            self._runtime.start(program_spec(self._task, self._files, self._runtime.network_interface))
         except CannotStart as error:
             self._log.error("program cannot be started")
             self._journal.note(Failed(at=self._clock.now(), failure=internal_error(str(error))))
@@ -183,11 +183,11 @@ class RunTraining:
         return False
 
 
-def program_spec(task: InstanceTask, files: InstanceFiles) -> ProgramSpec:
+def program_spec(task: InstanceTask, files: InstanceFiles, network_interface: str) -> ProgramSpec:
     """What the runtime is to start. Pure."""
     return ProgramSpec(
         argv=argv(task),
-        environment=program_environment(task),
+        environment=program_environment(task, network_interface),
         hostname=task.host,
         hosts=addresses(task),
         mounts=(

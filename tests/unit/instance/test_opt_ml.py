@@ -23,7 +23,7 @@ def test_the_config_files_are_compact_and_complete():
         metric_definitions=(MetricDefinition(name="m", regex="m=(.*)"),),
     )
 
-    files = opt_ml.config_files(task)
+    files = opt_ml.config_files(task, "eth0")
 
     assert files == {
         "hyperparameters.json": rb'{"epochs":"5","name":"\"resnet\""}',
@@ -37,7 +37,7 @@ def test_the_config_files_are_compact_and_complete():
             b'{"current_host":"algo-2","current_instance_type":"ml.m5.large",'
             b'"current_group_name":"homogeneousCluster","hosts":["algo-1","algo-2"],'
             b'"instance_groups":[{"instance_group_name":"homogeneousCluster","instance_type":"ml.m5.large",'
-            b'"hosts":["algo-1","algo-2"]}],"network_interface_name":"lo","topology":null}'
+            b'"hosts":["algo-1","algo-2"]}],"network_interface_name":"eth0","topology":null}'
         ),
         "metric-definition-regex.json": b'[{"Name":"m","Regex":"m=(.*)"}]',
         "upstreamoutputdataconfig.json": b"[]",
@@ -46,7 +46,7 @@ def test_the_config_files_are_compact_and_complete():
 
 def test_absent_things_leave_empty_documents():
     """A job without channels, hyperparameters and metrics gets {} and []."""
-    files = opt_ml.config_files(make_task(channels=(), hyper_parameters={}))
+    files = opt_ml.config_files(make_task(channels=(), hyper_parameters={}), "lo")
 
     assert (files["hyperparameters.json"], files["inputdataconfig.json"]) == (b"{}", b"{}")
     assert files["metric-definition-regex.json"] == b"[]"
@@ -55,7 +55,7 @@ def test_absent_things_leave_empty_documents():
 def test_hosts_are_sorted_as_strings():
     """algo-10 comes before algo-2 in hosts; the instance group keeps the order of the hosts."""
     hosts = tuple(f"algo-{n}" for n in range(1, 12))
-    config = json.loads(opt_ml.config_files(make_task(hosts=hosts))["resourceconfig.json"])
+    config = json.loads(opt_ml.config_files(make_task(hosts=hosts), "lo")["resourceconfig.json"])
 
     assert config["hosts"][:3] == ["algo-1", "algo-10", "algo-11"]
     assert config["instance_groups"][0]["hosts"] == list(hosts)

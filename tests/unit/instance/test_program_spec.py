@@ -38,7 +38,7 @@ def test_the_environment_is_layered():
     program = make_program(environment={"A": "image", "B": "image", "HOME": "/home/x"}, search_path=("/env/bin",))
     task = make_task(program=program, environment={"B": "request", "TRAINING_JOB_NAME": "mine"})
 
-    environment = program_environment(task)
+    environment = program_environment(task, "eth0")
 
     assert environment == {
         "A": "image",
@@ -50,20 +50,20 @@ def test_the_environment_is_layered():
         "AWS_REGION": "us-east-1",
         "AWS_EXECUTION_ENV": "AWS_ECS_EC2",
         "HOSTNAME": "algo-1",
-        "DMLC_INTERFACE": "lo",
+        "DMLC_INTERFACE": "eth0",
         "NVIDIA_VISIBLE_DEVICES": "void",
     }
 
 
 def test_a_directory_for_metrics_is_named_if_it_was_asked_for():
     """Where SageMaker's own libraries write theirs."""
-    environment = program_environment(make_task(enable_sage_maker_metrics_time_series=True))
+    environment = program_environment(make_task(enable_sage_maker_metrics_time_series=True), "lo")
     assert environment["SAGEMAKER_METRICS_DIRECTORY"] == "/opt/ml/output/metrics/sagemaker"
 
 
 def test_the_request_may_replace_the_path():
     """A PATH of the request is taken as it is."""
-    assert program_environment(make_task(environment={"PATH": "/x"}))["PATH"] == "/x"
+    assert program_environment(make_task(environment={"PATH": "/x"}), "lo")["PATH"] == "/x"
 
 
 def test_each_host_has_an_address_of_its_own_on_the_loopback():
@@ -83,7 +83,7 @@ def test_the_program_sees_opt_ml_tmp_and_its_environment():
     """/opt/ml and /tmp can be written, what the image needs is read-only at its own place."""
     files = InstanceFiles(Path("/x"))
     spec = program_spec(
-        make_task(program=make_program(read_only_paths=("/env",)), enable_network_isolation=True), files
+        make_task(program=make_program(read_only_paths=("/env",)), enable_network_isolation=True), files, "lo"
     )
 
     assert [(m.source, m.target, m.read_only) for m in spec.mounts] == [
