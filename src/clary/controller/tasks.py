@@ -1,9 +1,11 @@
 """Makes, of a job, what each of its ML instances must do and may reach. Pure; called by `act`."""
 
+from itertools import islice
+
 from clary.base.clock import Instant
 from clary.jobs.model import TrainingJob
 from clary.jobs.policy import remaining_runtime_s
-from clary.jobs.task import InstanceTask, instance_name
+from clary.jobs.task import HostGroup, InstanceTask, instance_name
 from clary.storage.session_policy import Grant
 from clary.storage.uri import parse_s3_uri
 
@@ -14,10 +16,25 @@ def output_prefix(job: TrainingJob) -> str:
     return str(root.child(job.training_job_name).child("output"))
 
 
+def host_groups(job: TrainingJob) -> tuple[HostGroup, ...]:
+    """The job's hosts, dealt out to its instance groups in their order (inferred)."""
+    hosts = iter(job.hosts)
+    return tuple(
+        HostGroup(
+            instance_group_name=group.instance_group_name,
+            instance_type=group.instance_type,
+            hosts=tuple(islice(hosts, group.instance_count)),
+        )
+        for group in job.request.resource_config.groups
+    )
+
+
 def instance_task(job: TrainingJob, host: str, *, region: str, s3_endpoint_url: str, now: Instant) -> InstanceTask:
     """What `host` must do in the job's present attempt."""
     request = job.request
     algorithm = request.algorithm_specification
+    groups = host_groups(job)
+    group = next(group for group in groups if host in group.hosts)
     return InstanceTask(
         instance_name=instance_name(job.training_job_name, job.attempt, host),
         training_job_name=job.training_job_name,
@@ -26,12 +43,17 @@ def instance_task(job: TrainingJob, host: str, *, region: str, s3_endpoint_url: 
         attempt=job.attempt,
         host=host,
         hosts=job.hosts,
-        instance_type=request.resource_config.instance_type,
+        instance_type=group.instance_type,
+        instance_groups=groups,
         program=job.program,
         container_entrypoint=algorithm.container_entrypoint,
         container_arguments=algorithm.container_arguments,
         training_input_mode=algorithm.training_input_mode,
-        channels=request.input_data_config,
+        channels=tuple(
+            channel
+            for channel in request.input_data_config
+            if channel.data_source.s3_data_source.is_for(group.instance_group_name)
+        ),
         hyper_parameters=request.hyper_parameters,
         environment=request.environment,
         metric_definitions=algorithm.metric_definitions,

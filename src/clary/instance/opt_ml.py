@@ -31,7 +31,6 @@ _OPEN_DIRECTORIES = (
     Path("output/metrics/sagemaker"),
     Path("output/profiler"),
 )
-_GROUP = "homogeneousCluster"
 
 
 def config_files(task: InstanceTask, network_interface: str) -> dict[str, bytes]:
@@ -78,10 +77,15 @@ def _resource_config(task: InstanceTask, network_interface: str) -> dict[str, ob
     return {
         "current_host": task.host,
         "current_instance_type": task.instance_type,
-        "current_group_name": _GROUP,
+        "current_group_name": task.group.instance_group_name,
         "hosts": sorted(task.hosts),  # as strings: algo-1, algo-10, algo-2 (observed)
         "instance_groups": [
-            {"instance_group_name": _GROUP, "instance_type": task.instance_type, "hosts": list(task.hosts)}
+            {
+                "instance_group_name": group.instance_group_name,
+                "instance_type": group.instance_type,
+                "hosts": group.hosts,
+            }
+            for group in task.groups
         ],
         "network_interface_name": network_interface,
         "topology": None,

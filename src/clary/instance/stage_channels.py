@@ -23,7 +23,7 @@ from clary.instance.stops import Stops
 from clary.instance.storage_trouble import download_failure, empty_listing
 from clary.jobs.failure import JobFailed, internal_error
 from clary.jobs.instance_files import InstanceFiles
-from clary.jobs.model import Channel
+from clary.jobs.model import Channel, S3DataSource
 from clary.jobs.status import MESSAGES, SecondaryStatus
 from clary.jobs.task import InstanceTask
 from clary.storage.port import AccessDenied, ObjectStorage
@@ -150,7 +150,7 @@ class StageChannels:
         if not listing:
             raise JobFailed(empty_listing(source.s3_uri))
         whole = select_prefix(location.key, listing)
-        mine = share(whole, source.s3_data_distribution_type, self._task)
+        mine = share(whole, source, self._task)
         data = self._files.opt_ml / INPUT_DATA
         done = download(
             storage,
@@ -171,11 +171,15 @@ class StageChannels:
         self.message = progress_message(channel.channel_name, progress)
 
 
-def share(whole: Selection, distribution: str | None, task: InstanceTask) -> Selection:
-    """What this host gets of a channel (Source: API model, S3DataDistributionType; the deal was observed)."""
-    if distribution != "ShardedByS3Key":
+def share(whole: Selection, source: S3DataSource, task: InstanceTask) -> Selection:
+    """What this host gets of a channel (Source: API model, S3DataDistributionType; the deal was observed).
+
+    A channel for some instance groups is dealt out among their hosts (inferred).
+    """
+    if source.s3_data_distribution_type != "ShardedByS3Key":
         return whole
-    return msgspec.structs.replace(whole, objects=shard(whole.objects, task.host_index, len(task.hosts)))
+    hosts = task.hosts_with(source)
+    return msgspec.structs.replace(whole, objects=shard(whole.objects, hosts.index(task.host), len(hosts)))
 
 
 def progress_message(channel_name: str, progress: Progress) -> str:

@@ -16,6 +16,8 @@ from clary.jobs.failure import JobFailure
 from clary.jobs.status import STATUS_OF, TERMINAL, SecondaryStatus, TrainingJobStatus
 
 DEFAULT_MAX_RUNTIME_S = 86_400
+HOMOGENEOUS_CLUSTER = "homogeneousCluster"
+"""The name of the one instance group of a job that asked for none (observed in resourceconfig.json)."""
 
 
 class _Shape(msgspec.Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
@@ -45,11 +47,19 @@ class AlgorithmSpecification(_Shape, frozen=True, kw_only=True):
 
 
 class S3DataSource(_Shape, frozen=True, kw_only=True):
-    """Where a channel's objects are: all keys that begin with the key part of `s3_uri`."""
+    """Where a channel's objects are: all keys that begin with the key part of `s3_uri`.
+
+    Only hosts of the instance groups in `instance_group_names` get them; of all groups, if none is named.
+    """
 
     s3_data_type: str
     s3_uri: str
     s3_data_distribution_type: str | None = None
+    instance_group_names: tuple[str, ...] = ()
+
+    def is_for(self, instance_group_name: str) -> bool:
+        """Whether the hosts of that instance group get the data."""
+        return not self.instance_group_names or instance_group_name in self.instance_group_names
 
 
 class DataSource(_Shape, frozen=True, kw_only=True):
@@ -84,13 +94,38 @@ class OutputDataConfig(_Shape, frozen=True, kw_only=True):
     compression_type: str | None = None
 
 
-class ResourceConfig(_Shape, frozen=True, kw_only=True):
-    """The ML instances asked for."""
+class InstanceGroup(_Shape, frozen=True, kw_only=True):
+    """Some ML instances of one type, by a name of their own within the job."""
 
     instance_type: str
     instance_count: int
+    instance_group_name: str
+
+
+class ResourceConfig(_Shape, frozen=True, kw_only=True):
+    """The ML instances asked for: `instance_groups`, or else so many instances of one type."""
+
+    instance_type: str | None = None
+    instance_count: int | None = None
+    instance_groups: tuple[InstanceGroup, ...] = ()
     volume_size_in_gb: int = msgspec.field(name="VolumeSizeInGB")
     keep_alive_period_in_seconds: int | None = None
+
+    @property
+    def groups(self) -> tuple[InstanceGroup, ...]:
+        """The instances in either case as groups, in the order of the request."""
+        return self.instance_groups or (
+            InstanceGroup(
+                instance_type=self.instance_type or "",
+                instance_count=self.instance_count or 0,
+                instance_group_name=HOMOGENEOUS_CLUSTER,
+            ),
+        )
+
+    @property
+    def all_instances_count(self) -> int:
+        """How many instances the job has, over all groups."""
+        return sum(group.instance_count for group in self.groups)
 
 
 class StoppingCondition(_Shape, frozen=True, kw_only=True):
@@ -211,5 +246,5 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The names of its hosts, algo-1 first."""
-        return tuple(f"algo-{n}" for n in range(1, self.request.resource_config.instance_count + 1))
+        """The names of its hosts, algo-1 first; the first group's come first (inferred)."""
+        return tuple(f"algo-{n}" for n in range(1, self.request.resource_config.all_instances_count + 1))

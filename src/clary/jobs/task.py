@@ -11,13 +11,22 @@ import msgspec
 
 from clary.base.clock import Instant
 from clary.jobs.failure import JobFailure
-from clary.jobs.model import Channel, MetricData, MetricDefinition, Program
+from clary.jobs.model import HOMOGENEOUS_CLUSTER, Channel, MetricData, MetricDefinition, Program, S3DataSource
+
+
+class HostGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """The hosts of one instance group of a job, in the order of the job's hosts."""
+
+    instance_group_name: str
+    instance_type: str
+    hosts: tuple[str, ...]
 
 
 class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     """What one ML instance must do for one attempt of one job.
 
-    `hosts` are all hosts of the job, algo-1 first; `s3_output_prefix` is "s3://bucket/prefix/job-name/output" without
+    `hosts` are all hosts of the job, algo-1 first; `instance_groups` say which of them belong together (empty in
+    tasks of earlier versions: all do); `instance_type` is this host's, `channels` are those that it gets. `s3_output_prefix` is "s3://bucket/prefix/job-name/output" without
     a slash at its end, `output_compression_type` is GZIP or NONE; `max_runtime_s` counts from the moment at which the
     instance was ready, in seconds; `container_engine` is the URL of the engine's API, for a program that is an image.
     """
@@ -46,6 +55,7 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     enable_sage_maker_metrics_time_series: bool = False
     log_group: str = "/aws/sagemaker/TrainingJobs"
     container_engine: str = ""
+    instance_groups: tuple[HostGroup, ...] = ()
 
     @property
     def is_leader(self) -> bool:
@@ -53,9 +63,21 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
         return self.host == self.hosts[0]
 
     @property
-    def host_index(self) -> int:
-        """This host's place among the hosts, from 0."""
-        return self.hosts.index(self.host)
+    def groups(self) -> tuple[HostGroup, ...]:
+        """All hosts in their instance groups."""
+        return self.instance_groups or (
+            HostGroup(instance_group_name=HOMOGENEOUS_CLUSTER, instance_type=self.instance_type, hosts=self.hosts),
+        )
+
+    @property
+    def group(self) -> HostGroup:
+        """This host's instance group."""
+        return next(group for group in self.groups if self.host in group.hosts)
+
+    def hosts_with(self, source: S3DataSource) -> tuple[str, ...]:
+        """The hosts that get a channel with this source, in the order of the job's hosts."""
+        groups = [group for group in self.groups if source.is_for(group.instance_group_name)]
+        return tuple(host for host in self.hosts if any(host in group.hosts for group in groups))
 
 
 def instance_name(training_job_name: str, attempt: int, host: str) -> str:

@@ -63,10 +63,11 @@ def _hyper_parameters(request: TrainingJobRequest, specification: TrainingSpecif
 def _instances(request: TrainingJobRequest, specification: TrainingSpecification) -> Iterator[str]:
     resources = request.resource_config
     types = specification.supported_training_instance_types
-    if resources.instance_type not in types:
-        yield f"instance type {resources.instance_type} is not supported; supported are [{', '.join(types)}]"
+    for instance_type in dict.fromkeys(group.instance_type for group in resources.groups):
+        if instance_type not in types:
+            yield f"instance type {instance_type} is not supported; supported are [{', '.join(types)}]"
     # Only an explicit false forbids it, as in SDK v2.
-    if resources.instance_count > 1 and specification.supports_distributed_training is False:
+    if resources.all_instances_count > 1 and specification.supports_distributed_training is False:
         yield "distributed training is not supported; InstanceCount must be 1"
 
 

@@ -11,6 +11,7 @@ from clary.aws.errors import ResourceLimitExceeded, ValidationException
 from clary.compute.port import Capabilities
 from clary.jobs.model import TrainingJobRequest
 from clary.logs.metric_definitions import validate
+from clary.service.instance_groups import check_groups
 from clary.storage.session_policy import Grant, UngrantableName, pack
 from clary.storage.uri import InvalidS3Uri, parse_s3_uri
 
@@ -21,16 +22,18 @@ _NEEDED = (
     ("resourceConfig.instanceCount", ("ResourceConfig", "InstanceCount")),
     ("resourceConfig.volumeSizeInGB", ("ResourceConfig", "VolumeSizeInGB")),
 )
+_UNLESS_GROUPS = frozenset({"resourceConfig.instanceType", "resourceConfig.instanceCount"})
 
 
 def check_needed(params: dict[str, Any]) -> None:
     """What the model calls optional and an ordinary job cannot do without (serverless jobs, which Clary lacks, can)."""
     missing = []
+    grouped = bool((params.get("ResourceConfig") or {}).get("InstanceGroups"))
     for where, path in _NEEDED:
         value: Any = params
         for name in path:
             value = value.get(name) if isinstance(value, dict) else None
-        if value is None:
+        if value is None and not (grouped and where in _UNLESS_GROUPS):
             missing.append(where)
     outermost = [where for where in missing if not any(where.startswith(other + ".") for other in missing)]
     if outermost:
@@ -47,7 +50,7 @@ def check_needed(params: dict[str, Any]) -> None:
     if not any(params["AlgorithmSpecification"][name] for name in named):
         raise ValidationException("AlgorithmSpecification must name a TrainingImage or an AlgorithmName.")
     resources = params["ResourceConfig"]
-    for name in ("InstanceCount", "VolumeSizeInGB"):
+    for name in ("VolumeSizeInGB",) if grouped else ("InstanceCount", "VolumeSizeInGB"):
         if resources[name] < 1:
             raise ValidationException(
                 f"1 validation error detected: Value '{resources[name]}' at 'resourceConfig.{name[0].lower()}{name[1:]}' "
@@ -70,6 +73,7 @@ def check_request(request: TrainingJobRequest, capabilities: Capabilities) -> No
     for name in names:
         if name in {".", ".."}:  # the model's pattern lets them through; a channel is a directory of that name
             raise ValidationException(f"'{name}' cannot be the name of a channel.")
+    check_groups(request)
     for channel in request.input_data_config:
         _check_uri(channel.data_source.s3_data_source.s3_uri, "read")
     _check_uri(request.output_data_config.s3_output_path, "write")
@@ -113,22 +117,29 @@ def _check_uri(uri: str, access: Literal["read", "write"]) -> None:
 
 
 def _check_capabilities(request: TrainingJobRequest, capabilities: Capabilities) -> None:
-    resources = request.resource_config
+    count = request.resource_config.all_instances_count
     if capabilities.problem is not None:
         raise ValidationException(f"No training program can run on this machine. {capabilities.problem}")
-    if resources.instance_count > capabilities.instance_count_max:
+    if count > capabilities.instance_count_max:
+        types = {group.instance_type for group in request.resource_config.groups}
+        # Both names are those of SageMaker's quotas; the second in a refusal is inferred.
+        limit = (
+            f"{types.pop()} for training job usage"
+            if len(types) == 1
+            else "Number of instances across all training jobs"
+        )
         # observed text, newer ending
         raise ResourceLimitExceeded(
-            f"The account-level service limit '{resources.instance_type} for training job usage' is "
+            f"The account-level service limit '{limit}' is "
             f"{capabilities.instance_count_max} Instances, with current utilization of 0 Instances and a request delta of "
-            f"{resources.instance_count} Instances. Raise the setting `instances` of Clary to allow more."
+            f"{count} Instances. Raise the setting `instances` of Clary to allow more."
         )
-    if request.enable_network_isolation and resources.instance_count > capabilities.isolated_instance_count_max:
+    if request.enable_network_isolation and count > capabilities.isolated_instance_count_max:
         raise ValidationException(
             "EnableNetworkIsolation with more than one instance is not supported by the process runtime, whose hosts "
             "talk over the machine's loopback."
         )
-    if request.enable_inter_container_traffic_encryption and resources.instance_count > 1:
+    if request.enable_inter_container_traffic_encryption and count > 1:
         raise ValidationException(
             "EnableInterContainerTrafficEncryption with more than one instance is not supported by the process runtime, "
             "whose hosts talk over the machine's loopback."

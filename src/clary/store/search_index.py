@@ -134,7 +134,9 @@ def may_be_filed(name: str) -> bool:
 def filed(job: TrainingJob) -> list[Filed]:
     """What is filed of a job: a property, and a number or a text as `cut_text` has it."""
     request = job.request
-    found: list[Filed] = [(INSTANCE_TYPE, *_text(request.resource_config.instance_type))]
+    found: list[Filed] = []
+    if request.resource_config.instance_type:
+        found.append((INSTANCE_TYPE, *_text(request.resource_config.instance_type)))
     if request.algorithm_specification.training_image:
         found.append((TRAINING_IMAGE, *_text(request.algorithm_specification.training_image)))
     for name, value in request.hyper_parameters.items():

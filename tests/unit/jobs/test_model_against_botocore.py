@@ -60,6 +60,7 @@ def test_every_shape_of_the_request_was_walked():
         "MetricDefinition",
         "OutputDataConfig",
         "ResourceConfig",
+        "InstanceGroup",
         "StoppingCondition",
         "Channel",
         "DataSource",
@@ -90,6 +91,7 @@ def test_a_request_goes_through_the_structs_and_comes_out_unchanged():
                         "S3DataType": "S3Prefix",
                         "S3Uri": "s3://b/p",
                         "S3DataDistributionType": "ShardedByS3Key",
+                        "InstanceGroupNames": ["gpu"],
                     }
                 },
                 "ContentType": "text/csv",
@@ -103,6 +105,7 @@ def test_a_request_goes_through_the_structs_and_comes_out_unchanged():
         "ResourceConfig": {
             "InstanceType": "ml.m5.large",
             "InstanceCount": 2,
+            "InstanceGroups": [{"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "InstanceGroupName": "gpu"}],
             "VolumeSizeInGB": 5,
             "KeepAlivePeriodInSeconds": 60,
         },

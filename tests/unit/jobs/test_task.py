@@ -9,6 +9,7 @@ from clary.jobs.failure import internal_error
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.model import MetricData, MetricDefinition
 from clary.jobs.task import (
+    HostGroup,
     InstanceTask,
     Phase,
     ProgramEnd,
@@ -48,8 +49,37 @@ def _task(host):
 
 def test_the_first_host_leads():
     """It uploads what all hosts made."""
-    assert (_task("algo-1").is_leader, _task("algo-1").host_index) == (True, 0)
-    assert (_task("algo-2").is_leader, _task("algo-2").host_index) == (False, 1)
+    assert [_task(host).is_leader for host in ("algo-1", "algo-2")] == [True, False]
+
+
+def test_a_task_of_an_earlier_version_has_one_group_of_all_hosts():
+    """A task.json that says nothing of instance groups is that of a job without them."""
+    document = msgspec.to_builtins(_task("algo-2"))
+    del document["instance_groups"]
+    task = msgspec.convert(document, InstanceTask)
+
+    assert task.groups == (task.group,)
+    assert task.group == HostGroup(
+        instance_group_name="homogeneousCluster", instance_type="ml.m5.large", hosts=("algo-1", "algo-2")
+    )
+
+
+def test_a_channel_goes_to_the_hosts_of_the_groups_that_it_names():
+    """In the order of the hosts, whatever the order of the names; without names to all."""
+    groups = (
+        HostGroup(instance_group_name="a", instance_type="ml.m5.large", hosts=("algo-1",)),
+        HostGroup(instance_group_name="b", instance_type="ml.c5.large", hosts=("algo-2", "algo-3")),
+        HostGroup(instance_group_name="c", instance_type="ml.c5.large", hosts=("algo-4",)),
+    )
+    task = msgspec.structs.replace(
+        _task("algo-3"), hosts=("algo-1", "algo-2", "algo-3", "algo-4"), instance_groups=groups
+    )
+    source = make_channel().data_source.s3_data_source
+
+    assert task.group.instance_group_name == "b"
+    assert task.hosts_with(source) == task.hosts
+    for names, hosts in {("b",): ("algo-2", "algo-3"), ("c", "a"): ("algo-1", "algo-4")}.items():
+        assert task.hosts_with(msgspec.structs.replace(source, instance_group_names=names)) == hosts
 
 
 @given(st.from_regex(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", fullmatch=True), st.integers(1, 9), st.integers(1, 20))
