@@ -16,6 +16,7 @@ from clary.jobs.model import (
     AlgorithmSpecification,
     Channel,
     DataSource,
+    InstanceGroup,
     OutputDataConfig,
     Program,
     ResourceConfig,
@@ -55,6 +56,16 @@ def make_channel(name: str = "train", **changes: Any) -> Channel:
     source = S3DataSource(s3_data_type="S3Prefix", s3_uri=f"s3://data/{name}/")
     channel = Channel(channel_name=name, data_source=DataSource(s3_data_source=source))
     return msgspec.structs.replace(channel, **changes)
+
+
+def make_groups(**counts: int) -> ResourceConfig:
+    """Instance groups by their names, of so many instances each, and each of another type."""
+    types = ("ml.m5.large", "ml.c5.xlarge", "ml.g5.xlarge", "ml.r5.large", "ml.t3.medium", "ml.p3.2xlarge")
+    groups = tuple(
+        InstanceGroup(instance_type=instance_type, instance_count=count, instance_group_name=name)
+        for (name, count), instance_type in zip(counts.items(), types, strict=False)
+    )
+    return ResourceConfig(instance_groups=groups, volume_size_in_gb=10)
 
 
 def make_request(

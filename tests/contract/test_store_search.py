@@ -19,7 +19,7 @@ from clary.store import search, search_few
 from clary.store.faulty import FaultyStore
 from clary.store.memory import MemoryStore
 from clary.store.sqlite import SqliteStore
-from factories import NOW, STEPS, make_job, make_request
+from factories import NOW, STEPS, make_groups, make_job, make_request
 
 HYPER_PARAMETERS = [
     "0",
@@ -115,6 +115,8 @@ def random_jobs(count, seed=1, prefix=""):
             hyper_parameters={key: rng.choice(HYPER_PARAMETERS) for key in ("p", "q", "a.b") if rng.random() < 0.7},
             environment={"E": rng.choice(["1", "clary/python"])} if rng.random() < 0.3 else {},
         )
+        if n % 5 == 0:
+            request = msgspec.structs.replace(request, resource_config=make_groups(cpu=1, gpu=n % 3 + 1))
         request = msgspec.structs.replace(
             request,
             algorithm_specification=msgspec.structs.replace(
@@ -216,6 +218,7 @@ class SearchContract:
                 "OutputDataConfig.CompressionType",
                 "InputDataConfig.CompressionType",
                 "InputDataConfig.DataSource.S3DataSource.S3Uri",
+                "ResourceConfig.InstanceGroups.InstanceGroupName",
                 "AlgorithmSpecification.TrainingImage",
                 "ModelArtifacts.S3ModelArtifacts",
                 "RoleArn",
@@ -280,6 +283,8 @@ _names = st.sampled_from(
         "AlgorithmSpecification.TrainingImage",
         "InputDataConfig.DataSource.S3DataSource.S3Uri",
         "InputDataConfig.CompressionType",
+        "ResourceConfig.InstanceGroups.InstanceType",
+        "ResourceConfig.InstanceGroups.InstanceCount",
         "ModelArtifacts.S3ModelArtifacts",
         "RoleArn",
         "TrainingJobArn",
@@ -319,6 +324,7 @@ _values = st.sampled_from(
             "10",
             "1e3",
             "ml.m5.large",
+            "ml.c5.xlarge",
         ),
         *("2023-11-14T22:13:20", "2023-11-14T22:13:21", "2023-11-14T22:13:22.500", "2023-11-14T22:13:25Z"),
     ]
@@ -345,7 +351,18 @@ def _means_something(expression):
 
 
 _filters = st.builds(_filter, _names, _operators, _values).filter(lambda f: _means_something({"Filters": [f]}))
-_nested = st.builds(
+_groups = st.builds(
+    lambda instance_type, count: {
+        "NestedPropertyName": "ResourceConfig.InstanceGroups",
+        "Filters": [
+            {"Name": "ResourceConfig.InstanceGroups.InstanceType", "Value": instance_type},
+            {"Name": "ResourceConfig.InstanceGroups.InstanceCount", "Operator": "GreaterThan", "Value": count},
+        ],
+    },
+    st.sampled_from(["ml.m5.large", "ml.c5.xlarge"]),
+    st.sampled_from(["0", "1", "2"]),
+)
+_channels = st.builds(
     lambda filters: {"NestedPropertyName": "InputDataConfig", "Filters": filters},
     st.lists(
         st.builds(
@@ -369,7 +386,7 @@ def _level(below):
     return st.builds(
         _some,
         st.lists(_filters, max_size=3),
-        st.lists(_nested, max_size=1),
+        st.lists(_channels | _groups, max_size=1),
         st.lists(below, max_size=2),
         st.sampled_from([None, "And", "Or"]),
     )
