@@ -21,7 +21,7 @@ from clary.store.errors import DatabaseUnavailable
 from clary.store.faulty import Fault, FaultyStore
 from clary.store.memory import MemoryStore
 from clary.store.port import NoSuchJob, StaleVersion
-from factories import make_job, make_request
+from factories import make_groups, make_job, make_request
 
 S = SecondaryStatus
 
@@ -97,12 +97,16 @@ def run(scenario):
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("instance_count", [1, 3])
-def test_a_job_comes_to_its_end_and_leaves_nothing(instance_count):
+@pytest.mark.parametrize(
+    ("instance_count", "instances"),
+    [(1, {"instance_count": 1}), (3, {"instance_count": 3}), (4, {"resource_config": make_groups(a=1, b=3)})],
+    ids=["one", "three", "two groups"],
+)
+def test_a_job_comes_to_its_end_and_leaves_nothing(instance_count, instances):
     async def scenario():
         store, compute = MemoryStore(), ScriptedCompute(FixedClock(), walks=True)
         async with controlling(store, compute) as controller:
-            await submitted(store, controller, instance_count=instance_count)
+            await submitted(store, controller, **instances)
             await until(is_released(store))
 
         job = await store.get("job")
@@ -141,7 +145,7 @@ def test_jobs_wait_for_room_are_told_so_and_start_in_the_order_in_which_they_cam
         store, compute = MemoryStore(), ScriptedCompute(FixedClock())
         async with controlling(store, compute, instance_count=2) as controller:
             await submitted(store, controller, "first", instance_count=1)
-            await submitted(store, controller, "big", instance_count=2)
+            await submitted(store, controller, "big", resource_config=make_groups(a=1, b=1))
             await submitted(store, controller, "small", instance_count=1)
 
             async def told():

@@ -1,5 +1,6 @@
 """An instance from its first step to its last, with a scripted program: undisturbed, stopped, failed, restarted."""
 
+import json
 import tarfile
 from io import BytesIO
 
@@ -9,7 +10,7 @@ from clary.instance.journal import Journal
 from clary.instance.run_training import RunTraining
 from clary.jobs.failure import FailureKind
 from clary.jobs.model import DataSource, MetricDefinition, S3DataSource
-from clary.jobs.task import Phase, ProgramEnd, StopReason
+from clary.jobs.task import HostGroup, Phase, ProgramEnd, StopReason
 from clary.runtimes.scripted import Script
 from clary.storage.directory import DirectoryStorage
 from clary.storage.faulty import Fault, FaultyStorage
@@ -136,6 +137,38 @@ def test_hosts_get_their_shards(scene):
 
     assert [path.name for path in s.in_opt_ml("input/data/c").iterdir()] == ["b"]
     assert s.in_opt_ml("input/data/c-manifest").read_text() == "x\n" + "".join(f"s3://data/x/{n}\n" for n in "abc")
+
+
+def test_a_channel_for_some_groups_is_dealt_out_among_their_hosts(scene):
+    """The third host is the second of those that get it."""
+    groups = (
+        HostGroup(instance_group_name="a", instance_type="ml.m5.large", hosts=("algo-1",)),
+        HostGroup(instance_group_name="b", instance_type="ml.c5.large", hosts=("algo-2", "algo-3")),
+    )
+    sharded = S3DataSource(
+        s3_data_type="S3Prefix",
+        s3_uri="s3://data/x",
+        s3_data_distribution_type="ShardedByS3Key",
+        instance_group_names=("b",),
+    )
+    channel = make_channel("c", data_source=DataSource(s3_data_source=sharded))
+    s = scene(
+        hosts=("algo-1", "algo-2", "algo-3"), host="algo-3", instance_groups=groups, channels=(channel,), script=MODEL
+    )
+    for name in "abcd":
+        s.buckets.put("data", f"x/{name}", b"")
+    s.go(until=lambda state: state.input_ready)
+
+    assert sorted(path.name for path in s.in_opt_ml("input/data/c").iterdir()) == ["b", "d"]
+
+
+def test_the_program_is_told_the_interface_of_its_runtime(scene):
+    """In resourceconfig.json and in its environment alike."""
+    s = scene(script=MODEL)
+    s.go(until=lambda state: state.program_started)
+
+    config = json.loads(s.in_opt_ml("input/config/resourceconfig.json").read_bytes())
+    assert config["network_interface_name"] == s.runtime.network_interface == "eth0"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import stat
 
 from clary.instance import opt_ml
 from clary.jobs.model import DataSource, MetricDefinition, S3DataSource
+from clary.jobs.task import HostGroup
 from factories import make_channel
 from unit.instance.scenes import make_task
 
@@ -42,6 +43,24 @@ def test_the_config_files_are_compact_and_complete():
         "metric-definition-regex.json": b'[{"Name":"m","Regex":"m=(.*)"}]',
         "upstreamoutputdataconfig.json": b"[]",
     }
+
+
+def test_a_host_knows_its_instance_group_and_all_others():
+    """Groups are in the order of the request, their hosts as they were dealt; the list of all hosts is sorted as text."""
+    hosts = tuple(f"algo-{n}" for n in range(1, 11))
+    groups = (
+        HostGroup(instance_group_name="gpu", instance_type="ml.g5.xlarge", hosts=hosts[:1]),
+        HostGroup(instance_group_name="cpu é", instance_type="ml.c5.xlarge", hosts=hosts[1:]),
+    )
+    task = make_task(host="algo-10", hosts=hosts, instance_groups=groups, instance_type="ml.c5.xlarge")
+
+    assert opt_ml.config_files(task, "eth0")["resourceconfig.json"].decode() == (
+        '{"current_host":"algo-10","current_instance_type":"ml.c5.xlarge","current_group_name":"cpu é",'
+        '"hosts":["algo-1","algo-10","algo-2","algo-3","algo-4","algo-5","algo-6","algo-7","algo-8","algo-9"],'
+        '"instance_groups":[{"instance_group_name":"gpu","instance_type":"ml.g5.xlarge","hosts":["algo-1"]},'
+        '{"instance_group_name":"cpu é","instance_type":"ml.c5.xlarge","hosts":["algo-2","algo-3","algo-4","algo-5",'
+        '"algo-6","algo-7","algo-8","algo-9","algo-10"]}],"network_interface_name":"eth0","topology":null}'
+    )
 
 
 def test_absent_things_leave_empty_documents():

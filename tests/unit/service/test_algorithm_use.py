@@ -7,7 +7,7 @@ from clary.aws.errors import ValidationException
 from clary.jobs.algorithm import Algorithm, AlgorithmRequest, AlgorithmStatus, TrainingSpecification
 from clary.jobs.model import MetricDefinition
 from clary.service.algorithm_use import metrics_of, under_algorithm
-from factories import NOW, make_channel, make_request
+from factories import NOW, make_channel, make_groups, make_request
 
 ARN = "arn:aws:sagemaker:us-east-1:000000000000:algorithm/a"
 
@@ -97,6 +97,22 @@ def test_an_instance_type_that_the_algorithm_lacks_is_refused():
     other = msgspec.structs.replace(request.resource_config, instance_type="ml.c5.large")
     message = refusal(msgspec.structs.replace(request, resource_config=other))
     assert "instance type ml.c5.large is not supported; supported are [ml.m5.large, ml.m5.xlarge]" in message
+
+
+def test_the_type_of_every_instance_group_counts():
+    """Each type that the algorithm lacks is named once."""
+    groups = make_groups(a=1, b=1, c=1)
+    message = refusal(make_request(resource_config=groups), algorithm(SupportsDistributedTraining=True))
+    assert message.count("instance type ml.c5.xlarge is not supported") == 1
+    assert message.count("instance type ml.g5.xlarge is not supported") == 1
+    assert "instance type ml.m5.large" not in message
+
+
+def test_several_groups_are_several_instances():
+    several = make_request(resource_config=make_groups(a=1, b=1))
+    assert "distributed training is not supported" in refusal(several)
+    every_type = ["ml.m5.large", "ml.c5.xlarge"]
+    under_algorithm(several, algorithm(SupportsDistributedTraining=True, SupportedTrainingInstanceTypes=every_type))
 
 
 def test_only_an_explicit_false_forbids_several_instances():

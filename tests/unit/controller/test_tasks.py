@@ -1,0 +1,56 @@
+"""What the controller makes of a job for each of its hosts."""
+
+import msgspec
+
+from clary.controller.tasks import host_groups, instance_task
+from factories import NOW, make_channel, make_groups, make_job, make_request
+
+
+def channel_for(name, *groups):
+    plain = make_channel(name)
+    source = msgspec.structs.replace(plain.data_source.s3_data_source, instance_group_names=groups)
+    return msgspec.structs.replace(plain, data_source=msgspec.structs.replace(plain.data_source, s3_data_source=source))
+
+
+def tasks(request):
+    job = make_job(request=request)
+    return {
+        host: instance_task(job, host, region="us-east-1", s3_endpoint_url="http://s3", now=NOW) for host in job.hosts
+    }
+
+
+def test_hosts_are_numbered_through_the_groups_in_their_order():
+    job = make_job(request=make_request(resource_config=make_groups(z=2, a=9)))
+
+    assert job.hosts == tuple(f"algo-{n}" for n in range(1, 12))
+    assert [(g.instance_group_name, g.instance_type, g.hosts) for g in host_groups(job)] == [
+        ("z", "ml.m5.large", job.hosts[:2]),
+        ("a", "ml.c5.xlarge", job.hosts[2:]),
+    ]
+
+
+def test_each_host_has_the_type_of_its_group_and_knows_all_groups():
+    made = tasks(make_request(resource_config=make_groups(a=1, b=2)))
+
+    assert [task.instance_type for task in made.values()] == ["ml.m5.large", "ml.c5.xlarge", "ml.c5.xlarge"]
+    assert [task.group.instance_group_name for task in made.values()] == ["a", "b", "b"]
+    assert len({task.instance_groups for task in made.values()}) == 1
+    assert all(task.hosts == ("algo-1", "algo-2", "algo-3") for task in made.values())
+
+
+def test_a_host_is_given_the_channels_of_its_group_alone():
+    channels = (channel_for("both", "a", "b"), channel_for("first", "a"), channel_for("second", "b"))
+    made = tasks(make_request(resource_config=make_groups(a=1, b=1), input_data_config=channels))
+
+    names = {host: [channel.channel_name for channel in task.channels] for host, task in made.items()}
+    assert names == {"algo-1": ["both", "first"], "algo-2": ["both", "second"]}
+
+
+def test_a_job_without_groups_has_one_of_all_its_hosts():
+    made = tasks(make_request(instance_count=2, channels=("train",)))
+
+    for task in made.values():
+        [group] = task.instance_groups
+        assert (group.instance_group_name, group.hosts) == ("homogeneousCluster", ("algo-1", "algo-2"))
+        assert task.instance_type == group.instance_type == "ml.m5.large"
+        assert [channel.channel_name for channel in task.channels] == ["train"]
