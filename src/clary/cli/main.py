@@ -1,4 +1,4 @@
-"""The command `clary`. `serve` and `env` are for the operator; training is driven by any SageMaker client."""
+"""The command `clary`. `serve`, `env` and `doctor` are for the operator; training is driven by any SageMaker client."""
 
 import asyncio
 import contextlib
@@ -112,6 +112,21 @@ def env(
     typer.echo(f"unset {' '.join(name for name in _IN_THE_WAY if name not in exports)}")
     for name, value in exports.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+@app.command()
+def doctor(
+    home: HomeOption = None,
+    config: Annotated[str | None, typer.Option("--config", help="TOML file with settings.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
+) -> None:
+    """Say what this machine offers: sandbox, container engine, GPUs, disk, ports, clock; with a cure for what is amiss.
+
+    Needs no server and writes nothing. Ends with 0 when training can run at all, else with 1.
+    """
+    from clary.cli import doctor as examination  # noqa: PLC0415
+
+    raise typer.Exit(examination.run({"home": home, "config": config}, sys.stdout, as_json=as_json))
 
 
 async def _serve(settings: Settings) -> None:
