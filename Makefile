@@ -51,5 +51,6 @@ lock: $(VENV)/.installed ## renew requirements.lock after a change of pyproject.
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev --extra bench -c requirements.lock --no-emit-index-url --no-header pyproject.toml -o bench/requirements.lock
 
-clean: ## remove the environment and everything built
+clean: ## remove the environment, everything built, and the images of the tests
+	-@test ! -x $(BIN)/python || $(BIN)/python tests/container_images.py 2>/dev/null
 	rm -rf $(VENV) .clients .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

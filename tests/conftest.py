@@ -1,7 +1,7 @@
-"""What all tests share: the marker `sandbox`, and no AWS environment of the person who runs them.
+"""What all tests share: the markers for what a machine must have, and no AWS environment of the person who runs them.
 
-A test that is marked `sandbox` (or lies in tests/e2e or tests/faults) needs bubblewrap and a kernel that allows user
-namespaces. Where they are missing it is skipped, with the reason; with CLARY_REQUIRE=sandbox it fails.
+`sandbox` (and everything in tests/e2e and tests/faults): bubblewrap and a kernel that allows user namespaces; `docker`: a
+Docker engine. Where it is missing the test is skipped, with the reason; named in CLARY_REQUIRE, it fails.
 """
 
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from clary.runtimes.docker.engine import engine_problem, find_engine
 from clary.runtimes.process import ProcessRuntime
 
 HERE = Path(__file__).parent
@@ -25,6 +26,14 @@ def sandbox_problem():
     return ProcessRuntime().problem()
 
 
+@cache
+def docker_problem():
+    return engine_problem(find_engine("auto", os.environ))
+
+
+PROBLEMS = {"sandbox": sandbox_problem, "docker": docker_problem}
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if any(item.path.is_relative_to(place) for place in NEED_SANDBOX):
@@ -32,9 +41,10 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_runtest_setup(item):
-    if item.get_closest_marker("sandbox") is None:
-        return
-    problem = sandbox_problem()
-    if problem is not None:
-        required = "sandbox" in os.environ.get("CLARY_REQUIRE", "").split(",")
-        (pytest.fail if required else pytest.skip)(problem)
+    for marker, problem_of in PROBLEMS.items():
+        if item.get_closest_marker(marker) is None:
+            continue
+        problem = problem_of()
+        if problem is not None:
+            required = marker in os.environ.get("CLARY_REQUIRE", "").split(",")
+            (pytest.fail if required else pytest.skip)(problem)

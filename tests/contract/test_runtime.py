@@ -1,14 +1,19 @@
 """What every runtime promises. What only the sandbox can promise: tests/unit/runtimes/."""
 
+import os
 import shlex
 import signal
 import time
+import uuid
 from pathlib import Path
 
 import msgspec
 import pytest
+from container_images import shell_image
 
-from clary.runtimes.port import Exited, Lost, Mount, ProgramSpec, Running, Runtime
+from clary.runtimes.docker.engine import find_engine
+from clary.runtimes.docker.runtime import DockerRuntime
+from clary.runtimes.port import Container, Exited, Lost, Mount, ProgramSpec, Running, Runtime
 from clary.runtimes.process import ProcessRuntime
 from clary.runtimes.scripted import SCRIPT, ScriptedRuntime
 
@@ -16,8 +21,9 @@ from clary.runtimes.scripted import SCRIPT, ScriptedRuntime
 class Programs:
     """Makes programs that behave the same on each runtime: as a script of numbers, and as a shell script."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, image: str | None = None) -> None:
         self.root = root
+        self.image = image
         (root / "opt_ml").mkdir()
 
     def __call__(self, *, name="program", run_for=0.0, exit_code=0, lines=(), ignores_sigterm=False) -> ProgramSpec:
@@ -29,8 +35,9 @@ class Programs:
             *([f"sleep {run_for} & wait $!"] if run_for else []),
             f"exit {exit_code}",
         ]
+        argv = ("/usr/bin/sh" if self.image else "/bin/sh", "-c", "\n".join(steps))
         return ProgramSpec(
-            argv=("/bin/sh", "-c", "\n".join(steps)),
+            argv=argv,
             environment={"PATH": "/usr/bin:/bin", SCRIPT: msgspec.json.encode(script).decode()},
             hostname="algo-1",
             hosts={"algo-1": "127.0.0.1"},
@@ -38,7 +45,12 @@ class Programs:
             directory=str(self.root / name),
             output=str(self.root / f"{name}.out"),
             isolated_network=False,
+            container=self.image and self.container(name, argv),
         )
+
+    def container(self, name: str, argv: tuple[str, ...]) -> Container:
+        own = f"{name}-{uuid.uuid4().hex[:8]}"
+        return Container(name=own, image=self.image, network=own, entrypoint=argv[:1], arguments=argv[1:])
 
     def starts(self, directory: Path) -> int:
         """How often a program was really started."""
@@ -47,19 +59,31 @@ class Programs:
         return (self.root / "opt_ml" / "starts").read_text().count("x")
 
 
-@pytest.fixture(params=[pytest.param("process", marks=pytest.mark.sandbox), "scripted"])
+@pytest.fixture(
+    params=[
+        pytest.param("process", marks=pytest.mark.sandbox),
+        pytest.param("docker", marks=pytest.mark.docker),
+        "scripted",
+    ]
+)
 def make(request):
     """Makes a runtime; a second one knows nothing of the first but what lies on disk."""
-    return ProcessRuntime if request.param == "process" else ScriptedRuntime
+    return {
+        "process": ProcessRuntime,
+        "docker": lambda: DockerRuntime(find_engine("auto", os.environ)),
+        "scripted": ScriptedRuntime,
+    }[request.param]
 
 
 @pytest.fixture
-def programs(tmp_path, make):
-    programs = Programs(tmp_path)
+def programs(tmp_path, make, request):
+    root = tmp_path / "instances"
+    root.mkdir()
+    programs = Programs(root, shell_image() if request.node.get_closest_marker("docker") else None)
     yield programs
-    for directory in tmp_path.iterdir():
+    for directory in root.iterdir():
         if directory.is_dir():
-            make().kill(directory)
+            make().release(directory)
 
 
 def until_ended(runtime: Runtime, directory: Path):
@@ -108,20 +132,20 @@ class TestRuntime:
         until_ended(runtime, Path(spec.directory))
         assert Path(spec.output).read_text() == "old\nnew\n"
 
-    def test_a_program_that_was_never_started_is_lost(self, make, programs, tmp_path):
+    def test_a_program_that_was_never_started_is_lost(self, make, programs):
         """Nothing is known of it, and ending it does nothing."""
         runtime = make()
-        runtime.prepare(tmp_path / "never")
-        assert runtime.state(tmp_path / "never") == Lost()
-        runtime.signal(tmp_path / "never", signal.SIGTERM)
-        runtime.kill(tmp_path / "never")
-        assert runtime.state(tmp_path / "never") == Lost()
+        runtime.prepare(programs.root / "never")
+        assert runtime.state(programs.root / "never") == Lost()
+        runtime.signal(programs.root / "never", signal.SIGTERM)
+        runtime.kill(programs.root / "never")
+        assert runtime.state(programs.root / "never") == Lost()
 
-    def test_what_a_running_program_uses_can_be_asked(self, make, programs, tmp_path):
+    def test_what_a_running_program_uses_can_be_asked(self, make, programs):
         """Processor time that only rises and memory within its limit; nothing before the start and after the end."""
         spec = programs(run_for=30, lines=("here",))
         runtime = make()
-        assert runtime.usage(tmp_path / "program") is None
+        assert runtime.usage(programs.root / "program") is None
         runtime.start(spec)
         until_printed(spec, "here")
         first, second = runtime.usage(Path(spec.directory)), make().usage(Path(spec.directory))
@@ -198,12 +222,12 @@ class TestRuntime:
         runtime.kill(directory)
         assert runtime.state(directory) == Exited(exit_code=137)
 
-    def test_kill_works_on_a_renamed_directory_from_elsewhere(self, make, programs, tmp_path):
+    def test_kill_works_on_a_renamed_directory_from_elsewhere(self, make, programs):
         """Whoever deletes an instance may move it aside first."""
         spec = programs(run_for=60, lines=("up",))
         make().start(spec)
         until_printed(spec, "up")
-        moved = Path(spec.directory).rename(tmp_path / "moved")
+        moved = Path(spec.directory).rename(programs.root / "moved")
         second = make()
         second.kill(moved)
         assert second.state(moved) == Exited(exit_code=137)
