@@ -68,3 +68,12 @@ def test_script_mode_packs_and_tells(run):
     assert result["packed"] == ["helper.py", "train.py"]
     assert result["hyperparameters"]["sagemaker_program"] == '"train.py"'
     assert result["hyperparameters"]["name"] == '"x"'
+
+
+def test_an_estimator_of_instance_groups_shows_every_host(run):
+    """The SDK adds up the hosts of all groups and prints what each of them says."""
+    result, printed = run(CLIENT, "sagemaker_v2_groups")
+
+    assert result["status"] == "Completed"
+    assert result["groups"] == [["loaders", 1], ["trainers", 2]]
+    assert printed.count("epoch=1 loss=1.00;") == 3

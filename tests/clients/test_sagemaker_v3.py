@@ -59,3 +59,12 @@ def test_a_bucket_that_the_sdk_finds_itself(run):
     assert result["status"] == "Completed"
     assert result["bucket"] == "sagemaker-us-east-1-000000000000"
     assert result["model"].startswith(f"s3://{result['bucket']}/v3-bucket/")
+
+
+def test_a_trainer_of_instance_groups_shows_every_host(run):
+    """The SDK adds up the hosts of all groups and prints what each of them says."""
+    result, printed = run(CLIENT, "sagemaker_v3_groups")
+
+    assert result["status"] == "Completed"
+    assert result["groups"] == [["loaders", 1], ["trainers", 1]]
+    assert printed.count("epoch=1 loss=1.00;") == 2
