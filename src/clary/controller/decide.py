@@ -15,7 +15,7 @@ from clary.base.clock import Instant
 from clary.compute.port import Observation
 from clary.controller.intents import Intent, Launch, Release, Renew, Tell
 from clary.jobs import transitions
-from clary.jobs.failure import JobFailure, algorithm_error, internal_error
+from clary.jobs.failure import JobFailure, internal_error, program_failure
 from clary.jobs.model import MetricData, TrainingJob
 from clary.jobs.policy import may_restart_after_loss, may_retry
 from clary.jobs.status import LAUNCHING_MESSAGE, PREPARING_MESSAGE, WAITING_MESSAGE, Event, SecondaryStatus
@@ -180,7 +180,7 @@ def _failure(reports: list[Snapshot], *, ignore_exit_codes: bool) -> JobFailure 
         if report.failure is not None:
             found.append((at, report.failure))
         elif end is not None and end.exit_code and not ignore_exit_codes and report.stop_reason is None:
-            found.append((at, algorithm_error(end.failure_text, end.exit_code)))
+            found.append((at, program_failure(end.failure_text, end.exit_code, starved=end.out_of_memory)))
     return min(found, key=lambda each: each[0])[1] if found else None
 
 

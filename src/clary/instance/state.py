@@ -71,6 +71,7 @@ class Ended(_Entry, frozen=True, kw_only=True, tag="ended"):
 
     exit_code: int | None = None
     failure_text: str = ""
+    out_of_memory: bool = False
     lost: bool = False
 
 
@@ -198,7 +199,9 @@ def after(state: State, entry: Entry) -> State:
             state = replace(state, killing=True)
         case Ended():
             if state.ended_at is None:
-                end = ProgramEnd(exit_code=entry.exit_code, failure_text=entry.failure_text)
+                end = ProgramEnd(
+                    exit_code=entry.exit_code, failure_text=entry.failure_text, out_of_memory=entry.out_of_memory
+                )
                 state = replace(state, ended_at=entry.at, program_end=end, lost=entry.lost)
         case Failed():
             state = replace(

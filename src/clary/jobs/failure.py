@@ -50,8 +50,18 @@ class JobFailed(Exception):
         self.failure = failure
 
 
-def algorithm_error(failure_text: str, exit_code: int) -> JobFailure:
-    """The program ended with another code than 0; `failure_text` is what it wrote to /opt/ml/output/failure."""
+def program_failure(failure_text: str, exit_code: int, *, starved: bool = False) -> JobFailure:
+    """The program ended with another code than 0; `failure_text` is what it wrote to /opt/ml/output/failure.
+
+    `starved`: a process of it was killed for want of memory, which is told where the program left no word of its own.
+    Source: a FailureReason of SageMaker, seen with built-in algorithms; that it is the one for this is inferred.
+    """
+    if starved and not failure_text:
+        return JobFailure(
+            kind=FailureKind.CLIENT_ERROR,
+            message="Please use an instance type with more memory, or reduce the size of job data processed on an instance.",
+            exit_code=exit_code,
+        )
     return JobFailure(kind=FailureKind.ALGORITHM_ERROR, message=failure_text[:FAILURE_REASON_MAX], exit_code=exit_code)
 
 

@@ -8,7 +8,7 @@ from clary.jobs.failure import (
     FailureKind,
     JobFailed,
     JobFailure,
-    algorithm_error,
+    program_failure,
     client_error,
     internal_error,
 )
@@ -55,11 +55,11 @@ def test_the_time_that_is_left_is_counted_from_the_first_start():
 def test_the_reason_begins_with_whose_fault_it_is():
     """Clients look for these words."""
     assert client_error("no such bucket").reason == "ClientError: no such bucket"
-    assert algorithm_error("boom", 3).reason == "AlgorithmError: boom, exit code: 3"
+    assert program_failure("boom", 3).reason == "AlgorithmError: boom, exit code: 3"
     assert internal_error().reason.startswith("InternalServerError: ")
 
 
-@pytest.mark.parametrize("failure", [algorithm_error("é" * 5000, 137), client_error("x" * 5000)])
+@pytest.mark.parametrize("failure", [program_failure("é" * 5000, 137), client_error("x" * 5000)])
 def test_a_long_reason_keeps_its_kind_and_its_exit_code(failure):
     """At most 1,024 characters, as the API model has it."""
     assert len(failure.reason) == FAILURE_REASON_MAX

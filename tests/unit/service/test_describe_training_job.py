@@ -8,7 +8,7 @@ import pytest
 
 from clary.base.clock import Instant
 from clary.jobs import transitions
-from clary.jobs.failure import algorithm_error, internal_error
+from clary.jobs.failure import program_failure, internal_error
 from clary.jobs.model import MetricData
 from clary.jobs.status import TERMINAL, Event
 from factories import NOW, STEPS, arn, make_job
@@ -214,7 +214,7 @@ def test_only_a_failed_job_has_a_failure_reason(sagemaker, status):
 
 
 def test_a_failure_reason_has_1024_characters_at_most(sagemaker):
-    failure = algorithm_error("Ü" * 5000, 1)
+    failure = program_failure("Ü" * 5000, 1)
 
     reason = described(sagemaker, make_job("job", status="Failed", failure=failure))["FailureReason"]
 
@@ -363,7 +363,7 @@ def test_a_description_is_read_whole_by_botocore_and_has_no_null(sagemaker):
     job = make_job(
         "job",
         status="Failed",
-        failure=algorithm_error("boom", 1),
+        failure=program_failure("boom", 1),
         s3_model_artifacts="s3://b/m",
         final_metric_data_list=(MetricData(metric_name="m", value=1.0, timestamp=Instant(NOW)),),
     )

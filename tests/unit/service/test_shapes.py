@@ -6,7 +6,7 @@ from botocore.parsers import create_parser
 
 from clary.base.clock import Instant
 from clary.jobs import transitions
-from clary.jobs.failure import algorithm_error
+from clary.jobs.failure import program_failure
 from clary.jobs.model import MetricData, MetricDefinition, Program
 from clary.jobs.status import Event
 from clary.service.shapes import to_description, to_request
@@ -99,7 +99,7 @@ def test_a_running_job_shows_nothing_that_it_does_not_have():
 
 def test_a_failed_job_shows_its_reason_and_both_times():
     failed = transitions.apply(
-        job(), Event.FAILED, at=Instant(1_700_000_002_000), reason="x", failure=algorithm_error("boom", 1)
+        job(), Event.FAILED, at=Instant(1_700_000_002_000), reason="x", failure=program_failure("boom", 1)
     )
 
     answer = to_description(failed)
