@@ -32,6 +32,7 @@ from clary.jobs.model import MetricData
 from clary.jobs.task import InstanceTask, Phase, ProgramEnd, Snapshot, StorageGrant
 from clary.logs.files import FileLogStore
 from clary.logs.metric_files import FileMetricSeries
+from clary.runtimes import volumes
 from clary.runtimes.port import Runtime
 from clary.runtimes.process import ProcessRuntime
 from clary.storage.port import Credentials, ObjectStorage, S3Address
@@ -69,6 +70,7 @@ def main(
                     task=task,
                     files=files,
                     runtime=runtime(),
+                    volumes=volumes,
                     grants=grants,
                     storage_for=(storage_for or s3)(task, grants),
                     open_writer=FileLogStore(Path(options["--logs"]), clock).writer,

@@ -4,8 +4,9 @@ Called by `__main__`, which chooses the adapters. The next step is always the fi
 instance program goes on where the journal of the last one ends, and the ending steps come whatever happened before.
 
 Told to leave, the loop ends and the training program goes on. An error that nobody expected ends the job with an
-InternalServerError rather than leaving it hanging. A disk that the training program has filled is no such error: it is
-waited for.
+InternalServerError rather than leaving it hanging. A machine's disk that is full is no such error once the training
+program has been started: it is waited for. A volume that its program has filled concerns nobody else: nothing of ours is
+on it.
 """
 
 import errno
@@ -32,12 +33,12 @@ from clary.instance.stops import Stops
 from clary.instance.upload_artifacts import UploadArtifacts
 from clary.instance.waker import Waker
 from clary.instance.wishes import WishesFile
-from clary.jobs.failure import internal_error
+from clary.jobs.failure import JobFailure, internal_error
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask
 from clary.logs.metric_series import SeriesWriter
 from clary.logs.port import LogWriter
-from clary.runtimes.port import Runtime
+from clary.runtimes.port import Runtime, Volumes, VolumeTrouble
 
 _DISK_FULL_PAUSE_S = 1.0
 
@@ -55,6 +56,7 @@ class Surroundings:
     task: InstanceTask
     files: InstanceFiles
     runtime: Runtime
+    volumes: Volumes
     grants: Grants
     storage_for: StorageFor
     open_writer: Callable[[str, str], LogWriter]
@@ -99,16 +101,24 @@ class Lifecycle:
                     return
                 self._waker.wait(pause)
             self._leave()
+        except VolumeTrouble as error:
+            self._log.error("volume failed")
+            self._give_up(internal_error(str(error)))
         except Exception:  # noqa: BLE001 - whatever it is, the job must come to an end
             self._log.error("instance failed")
-            self._give_up()
+            self._give_up(internal_error())
 
     def begin(self) -> None:
-        """Note that another instance program is at work. Raises RuntimeError if too many have died here in vain."""
+        """Note that another instance program is at work, and see to the volume, which a reboot unmounts.
+
+        Raises RuntimeError if too many have died here in vain, and `VolumeTrouble`.
+        """
         self._journal.note(AgentStarted(at=self._clock.now()))
         self._log.info("instance program started", starts=self.state.starts, phase=self.state.phase)
         if self.state.finished_at is None and is_hopeless(self.state):
             raise RuntimeError(f"the instance program died {self.state.barren_starts - 1} times in a row")
+        if self.state.ready_at is not None and self.state.finished_at is None:
+            self._around.volumes.attach_again(self._around.files.volume_image, self._around.files.volume)
 
     def turn(self) -> float | None:
         """One turn of the present step, and a report; seconds until the next, None if there is none."""
@@ -131,7 +141,7 @@ class Lifecycle:
         self._journal.note(AgentLeft(at=self._clock.now()))
         self._log.info("instance program leaves", phase=self.state.phase)
 
-    def _give_up(self) -> None:
+    def _give_up(self, failure: JobFailure) -> None:
         """End the program, then the instance, come what may."""
         state = self.state
         if state.program_start_at is not None and state.ended_at is None:
@@ -141,7 +151,7 @@ class Lifecycle:
                 self._log.error("program not ended")
         if state.finished_at is None:
             now = self._clock.now()
-            self._journal.note(Failed(at=now, failure=internal_error()))
+            self._journal.note(Failed(at=now, failure=failure))
             self._journal.note(Finished(at=now))
         self._report(None)
 
@@ -180,10 +190,11 @@ class Lifecycle:
         wishes = WishesFile(files.wishes, log)
         stops = Stops(task, wishes, journal, clock, log)
         return (
-            Prepare(task, files, around.runtime, journal, clock),
+            Prepare(task, files, around.runtime, around.volumes, journal, clock),
             StageChannels(
                 task=task,
                 files=files,
+                volumes=around.volumes,
                 storage_for=around.storage_for,
                 grants=around.grants,
                 journal=journal,
@@ -207,6 +218,7 @@ class Lifecycle:
             UploadArtifacts(
                 task=task,
                 files=files,
+                volumes=around.volumes,
                 storage_for=around.storage_for,
                 grants=around.grants,
                 journal=journal,

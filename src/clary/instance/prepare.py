@@ -1,13 +1,14 @@
-"""The first step: makes /opt/ml and the other directories that the program will see."""
+"""The first step: makes the instance's disk, and on it /opt/ml and the other directories that the program will see."""
 
 from clary.base import faults
 from clary.base.clock import Clock
 from clary.instance import opt_ml
 from clary.instance.journal import Journal
+from clary.instance.limits import volume_bytes
 from clary.instance.state import Ready, State
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask
-from clary.runtimes.port import Runtime
+from clary.runtimes.port import Runtime, Volumes
 
 faults.declare("instance.prepare")
 
@@ -19,11 +20,18 @@ class Prepare:
     message = None
 
     def __init__(
-        self, task: InstanceTask, files: InstanceFiles, runtime: Runtime, journal: Journal, clock: Clock
+        self,
+        task: InstanceTask,
+        files: InstanceFiles,
+        runtime: Runtime,
+        volumes: Volumes,
+        journal: Journal,
+        clock: Clock,
     ) -> None:
         self._task = task
         self._files = files
         self._runtime = runtime
+        self._volumes = volumes
         self._journal = journal
         self._clock = clock
 
@@ -32,7 +40,11 @@ class Prepare:
         return state.ready_at is not None or state.ended_at is not None
 
     def turn(self) -> float:
-        """See `steps.Step`."""
+        """See `steps.Step`. Raises `VolumeTrouble`."""
+        self._files.volume.mkdir(mode=0o755, exist_ok=True)
+        size_bytes = volume_bytes(self._task)
+        if size_bytes is not None:
+            self._volumes.attach(self._files.volume_image, self._files.volume, size_bytes)
         opt_ml.write(self._files.opt_ml, opt_ml.config_files(self._task, self._runtime.network_interface))
         self._files.staging.mkdir(mode=0o700, exist_ok=True)
         self._files.scratch.mkdir(exist_ok=True)

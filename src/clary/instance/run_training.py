@@ -4,6 +4,7 @@ The program outlives this one: whoever reads the journal goes on watching. Its s
 runtime finds a program that was started in between, so that there is one program whatever is killed.
 """
 
+import os
 import signal
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from clary.instance.decisions import kill_due, watch_again_s
 from clary.instance.failure_file import failure_text
 from clary.instance.hosts import addresses
 from clary.instance.journal import Journal
+from clary.instance.limits import program_limits
 from clary.instance.measure import InstanceMeter
 from clary.instance.program_environment import program_environment
 from clary.instance.ship_logs import Shipper
@@ -32,7 +34,7 @@ from clary.instance.stops import Stops
 from clary.jobs.failure import internal_error
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask
-from clary.runtimes.port import CannotStart, Exited, Lost, Mount, ProgramSpec, Running, Runtime
+from clary.runtimes.port import CannotStart, Exited, Limits, Lost, Mount, ProgramSpec, Running, Runtime
 
 _SETTLED_AFTER_S = 60.0
 _SHIP_AGAIN_S = 1.0
@@ -129,7 +131,9 @@ class RunTraining:
             stream = f"{self._task.training_job_name}/{self._task.host}-{now // 1000}"
             self._journal.note(ProgramStarting(at=now, log_stream=stream))
         try:
-            self._runtime.start(program_spec(self._task, self._files, self._runtime.network_interface))
+            limits = program_limits(self._task, cpus=os.cpu_count() or 1, memory_bytes=_memory_bytes())
+            spec = program_spec(self._task, self._files, self._runtime.network_interface, limits)
+            self._runtime.start(spec)
         except CannotStart as error:
             self._log.error("program cannot be started")
             self._journal.note(Failed(at=self._clock.now(), failure=internal_error(str(error))))
@@ -183,7 +187,7 @@ class RunTraining:
         return False
 
 
-def program_spec(task: InstanceTask, files: InstanceFiles, network_interface: str) -> ProgramSpec:
+def program_spec(task: InstanceTask, files: InstanceFiles, network_interface: str, limits: Limits) -> ProgramSpec:
     """What the runtime is to start. Pure."""
     return ProgramSpec(
         argv=argv(task),
@@ -198,4 +202,10 @@ def program_spec(task: InstanceTask, files: InstanceFiles, network_interface: st
         directory=str(files.program),
         output=str(files.output),
         isolated_network=task.enable_network_isolation,
+        limits=limits,
     )
+
+
+def _memory_bytes() -> int:
+    """All memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -5,6 +5,7 @@ that cannot be reached is waited for without bound (the time limit of the job st
 comes back. A channel that a crash interrupted begins again, from a new listing and an empty directory.
 """
 
+import os
 import threading
 from collections.abc import Callable
 
@@ -26,9 +27,10 @@ from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.model import Channel, S3DataSource
 from clary.jobs.status import MESSAGES, SecondaryStatus
 from clary.jobs.task import InstanceTask
+from clary.runtimes.port import Volumes
 from clary.storage.port import AccessDenied, ObjectStorage
 from clary.storage.selection import Selection, channel_manifest, select_prefix, shard
-from clary.storage.transfer import Progress, download
+from clary.storage.transfer import InsufficientDisk, Progress, download
 from clary.storage.uri import S3Location, parse_s3_uri
 
 StorageFor = Callable[[str, S3Location], ObjectStorage]
@@ -50,6 +52,7 @@ class StageChannels:
         *,
         task: InstanceTask,
         files: InstanceFiles,
+        volumes: Volumes,
         storage_for: StorageFor,
         grants: Grants,
         journal: Journal,
@@ -60,6 +63,7 @@ class StageChannels:
     ) -> None:
         self._task = task
         self._files = files
+        self._volumes = volumes
         self._storage_for = storage_for
         self._grants = grants
         self._journal = journal
@@ -151,6 +155,10 @@ class StageChannels:
             raise JobFailed(empty_listing(source.s3_uri))
         whole = select_prefix(location.key, listing)
         mine = share(whole, source, self._task)
+        machine = os.statvfs(self._files.root)
+        if mine.size_bytes > machine.f_bavail * machine.f_frsize:
+            # A volume may be larger than the room for it, and would tell only when it is too late.
+            raise InsufficientDisk(f"{mine.size_bytes} bytes do not fit on this machine")
         data = self._files.opt_ml / INPUT_DATA
         done = download(
             storage,
@@ -165,6 +173,7 @@ class StageChannels:
         text = channel_manifest(location.key, location.bucket, whole.objects)
         manifest.write_bytes(text.encode("utf-8", "surrogateescape"))
         manifest.chmod(0o644)
+        self._volumes.settle(self._files.volume)
         self._log.info("channel staged", channel=channel.channel_name, objects=done.objects_done, bytes=done.bytes_done)
 
     def _tell(self, channel: Channel, progress: Progress) -> None:

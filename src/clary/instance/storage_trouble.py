@@ -6,7 +6,8 @@ Source of the texts: FailureReasons of SageMaker jobs; where none was seen, S3's
 
 import errno
 
-from clary.jobs.failure import JobFailure, client_error
+from clary.jobs.failure import JobFailure, client_error, internal_error
+from clary.runtimes.port import VolumeTrouble
 from clary.storage.port import StorageError, Unreachable
 from clary.storage.selection import SelectionError
 from clary.storage.transfer import InsufficientDisk
@@ -17,7 +18,7 @@ def download_failure(error: Exception) -> JobFailure | None:
     match error:
         case Unreachable():
             return None
-        case InsufficientDisk() | OSError(errno=errno.ENOSPC) | OSError(errno=errno.EDQUOT):
+        case InsufficientDisk() | VolumeTrouble() | OSError(errno=errno.ENOSPC) | OSError(errno=errno.EDQUOT):
             return client_error("Data download failed:Insufficient disk space")
         case StorageError() | SelectionError():
             return client_error(f"Data download failed:{error}")
@@ -35,6 +36,8 @@ def upload_failure(error: Exception) -> JobFailure | None:
             return client_error(f"Artifact upload failed:{error}")
         case OSError(errno=errno.EACCES) | OSError(errno=errno.EPERM):
             return client_error(f"Artifact upload failed:{error.strerror}: {error.filename}")
+        case VolumeTrouble():
+            return internal_error(f"Artifact upload failed:{error}")
     raise error
 
 

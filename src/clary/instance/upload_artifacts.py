@@ -26,6 +26,7 @@ from clary.instance.storage_trouble import upload_failure
 from clary.instance.wishes import WishesFile
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask, instance_name
+from clary.runtimes.port import Volumes
 from clary.storage.port import AccessDenied
 from clary.storage.uri import parse_s3_uri
 
@@ -74,6 +75,7 @@ class UploadArtifacts:
         *,
         task: InstanceTask,
         files: InstanceFiles,
+        volumes: Volumes,
         storage_for: StorageFor,
         grants: Grants,
         journal: Journal,
@@ -84,6 +86,7 @@ class UploadArtifacts:
     ) -> None:
         self._task = task
         self._files = files
+        self._volumes = volumes
         self._storage_for = storage_for
         self._grants = grants
         self._journal = journal
@@ -174,7 +177,11 @@ class UploadArtifacts:
         from clary.storage.archive import is_empty  # noqa: PLC0415
         from clary.storage.upload import upload_archive, upload_tree  # noqa: PLC0415
 
-        roots = [root for opt_ml in self._all_hosts() if (root := plain_directory(opt_ml, artifact.directory))]
+        hosts = self._all_hosts()
+        for files in hosts:  # those of other hosts, which have finished, are nobody else's business after a reboot
+            self._volumes.attach_again(files.volume_image, files.volume)
+            self._volumes.settle(files.volume)
+        roots = [root for files in hosts if (root := plain_directory(files.opt_ml, artifact.directory))]
         if not artifact.even_if_empty and is_empty(roots):
             return None
         location = parse_s3_uri(self._task.s3_output_prefix).child(artifact.key)
@@ -193,15 +200,13 @@ class UploadArtifacts:
         self._log.info("uploaded", artifact=artifact.name, members=members, uri=str(location))
         return f"{self._task.s3_output_prefix}/{artifact.key}"
 
-    def _all_hosts(self) -> list[Path]:
-        """Each host's /opt/ml, in the order of the hosts; our own is where we are, whatever its name."""
+    def _all_hosts(self) -> list[InstanceFiles]:
+        """Each host's files, in the order of the hosts; our own are where we are, whatever the name."""
         task = self._task
         return [
-            self._files.opt_ml
+            self._files
             if host == task.host
-            else InstanceFiles(
-                self._files.root.parent / instance_name(task.training_job_name, task.attempt, host)
-            ).opt_ml
+            else InstanceFiles(self._files.root.parent / instance_name(task.training_job_name, task.attempt, host))
             for host in task.hosts
         ]
 

@@ -2,6 +2,8 @@
 
 Shared by `compute.local`, which makes the directory and reads reports from it, and the instance program, which works in
 it. Paths only: nothing here touches the disk.
+
+What is ours stays outside the volume: one that is full must stop neither the log nor the report.
 """
 
 from pathlib import Path
@@ -19,8 +21,10 @@ class InstanceFiles:
         self.journal = root / "journal.jsonl"  # instance: what has been done
         self.lock = root / "agent.lock"  # instance: held while its program lives; holds its process id
         self.agent_log = root / "agent.log"  # instance: what its program says of itself
-        self.opt_ml = root / "opt_ml"  # instance: the training program's /opt/ml
-        self.staging = root / "staging"  # instance: half-written downloads, beside /opt/ml on the same file system
-        self.scratch = root / "scratch"  # instance: the training program's /tmp
+        self.volume_image = root / "volume.ext4"  # instance: the volume, if its size is limited
+        self.volume = root / "volume"  # instance: what counts as the instance's disk; the volume is mounted here
+        self.opt_ml = self.volume / "opt_ml"  # instance: the training program's /opt/ml
+        self.staging = self.volume / "staging"  # instance: half-written downloads, beside /opt/ml
+        self.scratch = self.volume / "scratch"  # instance: the training program's /tmp
         self.program = root / "program"  # runtime: its own notes
         self.output = root / "output.raw"  # runtime: what the training program printed, as it came

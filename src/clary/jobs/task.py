@@ -29,6 +29,8 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     tasks of earlier versions: all do); `instance_type` is this host's, `channels` are those that it gets. `s3_output_prefix` is "s3://bucket/prefix/job-name/output" without
     a slash at its end, `output_compression_type` is GZIP or NONE; `max_runtime_s` counts from the moment at which the
     instance was ready, in seconds; `container_engine` is the URL of the engine's API, for a program that is an image.
+    `limited`: the program may use no more than the instance type has; `volume_size_in_gb`: the size of a disk of its own in
+    GiB, None if it shares this machine's.
     """
 
     instance_name: str
@@ -55,6 +57,8 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     enable_sage_maker_metrics_time_series: bool = False
     log_group: str = "/aws/sagemaker/TrainingJobs"
     container_engine: str = ""
+    limited: bool = True
+    volume_size_in_gb: int | None = None
     instance_groups: tuple[HostGroup, ...] = ()
 
     @property

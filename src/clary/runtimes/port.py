@@ -23,6 +23,10 @@ class EngineAway(Exception):
     """The container engine does not answer: nothing is known, and the same call may succeed later."""
 
 
+class VolumeTrouble(OSError):
+    """The volume of an instance cannot be made, mounted or relied on; the text says why."""
+
+
 class Mount(msgspec.Struct, frozen=True, kw_only=True):
     """A host path and where the program sees it."""
 
@@ -174,5 +178,34 @@ class Runtime(Protocol):
         """Kill, and give back all that is held for the program outside its directories, so that those can be deleted.
 
         As `kill`; raises `EngineAway` too.
+        """
+        ...
+
+
+class Volumes(Protocol):
+    """Disks of limited size for the instances of this machine. Calls block for some ten milliseconds; a large volume that
+    the machine lost under way is checked for longer.
+
+    Adapter: `volumes`, a module.
+    """
+
+    def attach(self, image: Path, mount_point: Path, size_bytes: int) -> None:
+        """Have a volume at `mount_point`, which is made: the one in the file `image` or else, of this size, a new one.
+
+        A crash at any point of this call followed by a second call leaves one volume, mounted once. A volume that the disk
+        of the machine has no room for is made as large as the room that there is. Raises `VolumeTrouble`.
+        """
+        ...
+
+    def attach_again(self, image: Path, mount_point: Path) -> None:
+        """Have the volume back that was at `mount_point` before the machine was started anew; without effect if there was
+        none, or it is there. Raises `VolumeTrouble`.
+        """
+        ...
+
+    def settle(self, mount_point: Path) -> None:
+        """Raise `VolumeTrouble` if something that was written to the volume is lost: it had room, the machine's disk none.
+
+        The kernel tells of a loss once. Without effect if there is no volume.
         """
         ...

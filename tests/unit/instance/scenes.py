@@ -15,6 +15,7 @@ from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask, Snapshot, StorageGrant, Wishes, instance_name
 from clary.logs.memory import MemoryLogStore
 from clary.logs.metric_memory import MemoryMetricSeries
+from clary.runtimes import volumes
 from clary.runtimes.scripted import SCRIPT, Script, ScriptedRuntime
 from clary.storage.directory import DirectoryStorage
 from factories import REGION, arn, make_channel, make_program
@@ -64,6 +65,7 @@ class Scene:
         self.runtime = ScriptedRuntime(self.clock)
         self.buckets = DirectoryStorage(root / "s3")
         self.storage = storage or self.buckets
+        self.volumes = volumes
         self.grace_s = grace_s
         self.agents: list[Lifecycle] = []
         self.snapshots: list[Snapshot] = []
@@ -95,6 +97,7 @@ class Scene:
             task=self.task,
             files=self.files,
             runtime=self.runtime,
+            volumes=self.volumes,
             grants=Grants(self.files.grants, self.clock),
             storage_for=lambda _access, _location: self.storage,
             open_writer=self.logs.writer,

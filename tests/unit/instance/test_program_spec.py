@@ -10,6 +10,7 @@ from clary.instance.hosts import addresses
 from clary.instance.program_environment import program_environment
 from clary.instance.run_training import program_spec
 from clary.jobs.instance_files import InstanceFiles
+from clary.runtimes.port import Limits
 from factories import make_program
 from unit.instance.scenes import make_task
 
@@ -82,13 +83,14 @@ def test_each_host_has_an_address_of_its_own_on_the_loopback():
 def test_the_program_sees_opt_ml_tmp_and_its_environment():
     """/opt/ml and /tmp can be written, what the image needs is read-only at its own place."""
     files = InstanceFiles(Path("/x"))
+    limits = Limits(cpus=2.0)
     spec = program_spec(
-        make_task(program=make_program(read_only_paths=("/env",)), enable_network_isolation=True), files, "lo"
+        make_task(program=make_program(read_only_paths=("/env",)), enable_network_isolation=True), files, "lo", limits
     )
 
     assert [(m.source, m.target, m.read_only) for m in spec.mounts] == [
-        ("/x/opt_ml", "/opt/ml", False),
-        ("/x/scratch", "/tmp", False),
+        ("/x/volume/opt_ml", "/opt/ml", False),
+        ("/x/volume/scratch", "/tmp", False),
         ("/env", "/env", True),
     ]
-    assert (spec.hostname, spec.isolated_network, spec.output) == ("algo-1", True, "/x/output.raw")
+    assert (spec.hostname, spec.isolated_network, spec.output, spec.limits) == ("algo-1", True, "/x/output.raw", limits)

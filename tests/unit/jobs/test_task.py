@@ -124,7 +124,9 @@ def test_everything_survives_a_file(document):
 
 
 def test_no_two_files_of_an_instance_share_a_place(tmp_path):
-    """All lie directly in its directory."""
+    """All lie directly in its directory, or on its volume, where only the program's own and what it is to get are."""
     files = {name: path for name, path in vars(InstanceFiles(tmp_path)).items() if name != "root"}
     assert len(set(files.values())) == len(files)
-    assert {path.parent for path in files.values()} == {tmp_path}
+    on_volume = {name for name, path in files.items() if path.parent == files["volume"]}
+    assert on_volume == {"opt_ml", "staging", "scratch"}
+    assert {path.parent for name, path in files.items() if name not in on_volume} == {tmp_path}
