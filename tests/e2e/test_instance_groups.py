@@ -26,6 +26,7 @@ for path in (f"{root}/model/{me}", f"{root}/output/data/{me}/shard"):
     open(path, "w").write(" ".join(shard))
 print("interface", os.environ["DMLC_INTERFACE"])
 """
+XGBOOST = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1"
 GROUPS = [
     {"InstanceGroupName": "loaders", "InstanceType": "ml.c5.xlarge", "InstanceCount": 1},
     {"InstanceGroupName": "trainers", "InstanceType": "ml.m5.large", "InstanceCount": 2},
@@ -142,6 +143,20 @@ def test_groups_beside_a_type_are_refused(server, bucket):
 
     with pytest.raises(ClientError, match="InstanceType or InstanceCount cannot be specified with InstanceGroups"):
         server.client("sagemaker").create_training_job(**request)
+
+
+def test_a_built_in_algorithm_misses_its_channel_on_the_other_group(server, bucket):
+    """The host that fails ends the job; the other one, which waits for it to connect, is stopped."""
+    name = new_name("missing")
+    request = request_of(server, bucket, name)
+    request["AlgorithmSpecification"] = {"TrainingImage": XGBOOST, "TrainingInputMode": "File"}
+    request["HyperParameters"] = {"num_round": "1"}
+    request["InputDataConfig"] = request["InputDataConfig"][:1]
+    server.client("sagemaker").create_training_job(**request)
+
+    description = server.end(name)
+
+    assert description["FailureReason"] == "AlgorithmError: Missing required channel: train, exit code: 2"
 
 
 def files(server, uri):
