@@ -119,6 +119,21 @@ def test_a_request_goes_through_the_structs_and_comes_out_unchanged():
     assert json.loads(msgspec.json.encode(msgspec.convert(wire, TrainingJobRequest))) == wire
 
 
+def test_jobs_that_knew_no_instance_groups_are_still_read():
+    """As earlier versions wrote them: one group of all hosts."""
+    document = json.loads(msgspec.json.encode(make_job()))
+    document["request"]["ResourceConfig"] = {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 10}
+    job = msgspec.json.decode(json.dumps(document), type=TrainingJob)
+
+    [group] = job.request.resource_config.groups
+    assert (group.instance_group_name, group.instance_type, group.instance_count) == (
+        "homogeneousCluster",
+        "ml.m5.large",
+        2,
+    )
+    assert job.hosts == ("algo-1", "algo-2")
+
+
 def test_a_job_is_kept_as_json_that_a_person_can_read():
     """The request in the API model's words, our own fields in ours."""
     document = json.loads(msgspec.json.encode(make_job()))
