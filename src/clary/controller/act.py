@@ -4,7 +4,7 @@ Called by `loop` after the decision is committed. An intent that fails is not ke
 its effect is not observed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from clary.base.clock import Clock
@@ -32,16 +32,28 @@ class GrantSource(Protocol):
 
 
 class Actor:
-    """Acts on the instances of jobs."""
+    """Acts on the instances of jobs. `limited`: these get no more than their types have; `volumes` says whether their disks
+    are as large as was asked, and no larger.
+    """
 
     def __init__(
-        self, *, compute: Compute, grants: GrantSource, clock: Clock, region: str, s3_endpoint_url: str
+        self,
+        *,
+        compute: Compute,
+        grants: GrantSource,
+        clock: Clock,
+        region: str,
+        s3_endpoint_url: str,
+        limited: bool = True,
+        volumes: Callable[[], bool] = lambda: False,
     ) -> None:
         self._compute = compute
         self._grants = grants
         self._clock = clock
         self._region = region
         self._s3_endpoint_url = s3_endpoint_url
+        self._limited = limited
+        self._volumes = volumes
 
     async def act(self, job: TrainingJob, intents: Iterable[Intent]) -> None:
         """Carry out the intents of one job, in order. Raises `LaunchFailed` and whatever else stood in the way."""
@@ -49,7 +61,13 @@ class Actor:
             match intent:
                 case Launch(host=host):
                     task = instance_task(
-                        job, host, region=self._region, s3_endpoint_url=self._s3_endpoint_url, now=self._clock.now()
+                        job,
+                        host,
+                        region=self._region,
+                        s3_endpoint_url=self._s3_endpoint_url,
+                        now=self._clock.now(),
+                        limited=self._limited,
+                        volumes=self._volumes(),
                     )
                     await self._compute.launch(task, await self._credentials(job))
                     _log.info("instance launched", training_job_arn=job.training_job_arn, instance=task.instance_name)

@@ -29,8 +29,20 @@ def host_groups(job: TrainingJob) -> tuple[HostGroup, ...]:
     )
 
 
-def instance_task(job: TrainingJob, host: str, *, region: str, s3_endpoint_url: str, now: Instant) -> InstanceTask:
-    """What `host` must do in the job's present attempt."""
+def instance_task(
+    job: TrainingJob,
+    host: str,
+    *,
+    region: str,
+    s3_endpoint_url: str,
+    now: Instant,
+    limited: bool = True,
+    volumes: bool = False,
+) -> InstanceTask:
+    """What `host` must do in the job's present attempt.
+
+    `limited`: it gets no more than its instance type has; `volumes`: its disk is as large as was asked, and no larger.
+    """
     request = job.request
     algorithm = request.algorithm_specification
     groups = host_groups(job)
@@ -63,6 +75,8 @@ def instance_task(job: TrainingJob, host: str, *, region: str, s3_endpoint_url: 
         max_runtime_s=remaining_runtime_s(job, now),
         enable_network_isolation=request.enable_network_isolation,
         s3_endpoint_url=s3_endpoint_url,
+        limited=limited,
+        volume_size_in_gb=request.resource_config.volume_size_in_gb if volumes else None,
     )
 
 
