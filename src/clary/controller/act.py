@@ -44,6 +44,7 @@ class Actor:
         clock: Clock,
         region: str,
         s3_endpoint_url: str,
+        container_engine: str = "",
         limited: bool = True,
         volumes: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -52,6 +53,7 @@ class Actor:
         self._clock = clock
         self._region = region
         self._s3_endpoint_url = s3_endpoint_url
+        self._container_engine = container_engine
         self._limited = limited
         self._volumes = volumes
 
@@ -66,6 +68,7 @@ class Actor:
                         region=self._region,
                         s3_endpoint_url=self._s3_endpoint_url,
                         now=self._clock.now(),
+                        container_engine=self._container_engine,
                         limited=self._limited,
                         volumes=self._volumes(),
                     )

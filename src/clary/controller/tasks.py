@@ -36,6 +36,7 @@ def instance_task(
     region: str,
     s3_endpoint_url: str,
     now: Instant,
+    container_engine: str = "",
     limited: bool = True,
     volumes: bool = False,
 ) -> InstanceTask:
@@ -75,6 +76,7 @@ def instance_task(
         max_runtime_s=remaining_runtime_s(job, now),
         enable_network_isolation=request.enable_network_isolation,
         s3_endpoint_url=s3_endpoint_url,
+        container_engine=container_engine,
         limited=limited,
         volume_size_in_gb=request.resource_config.volume_size_in_gb if volumes else None,
     )
