@@ -34,11 +34,14 @@ from clary.compute.local import LocalCompute
 from clary.compute.port import Capabilities, LaunchFailed
 from clary.controller.act import Actor
 from clary.controller.loop import Controller
+from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import StorageGrant
 from clary.logs.files import FileLogStore
 from clary.logs.metric_files import FileMetricSeries
+from clary.runtimes import volumes
 from clary.runtimes.process import ProcessRuntime
 from clary.runtimes.python_paths import NoPython, python_environment_paths
+from clary.runtimes.volume_setting import VolumeSetting
 from clary.service.algorithm_tags import TaggedAlgorithms
 from clary.service.algorithms import Algorithms
 from clary.service.batch_metrics import BatchMetrics
@@ -112,8 +115,14 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         images = ImageCatalogue(load_images(settings.images), python_paths=_python_paths)
         await asyncio.to_thread(images.environment_paths, Path(sys.prefix))
         runtime = ProcessRuntime()
+        volume_setting = await asyncio.to_thread(_volume_setting, settings, home)
+
+        def release_program(directory: Path) -> None:
+            runtime.release(directory)
+            volumes.detach(InstanceFiles(directory.parent).volume)  # what is mounted cannot be deleted
+
         compute = LocalCompute(
-            home.root, logs=home.logs, release_program=runtime.release, runtime_problem=runtime.problem
+            home.root, logs=home.logs, release_program=release_program, runtime_problem=runtime.problem
         )
         await asyncio.to_thread(compute.capabilities)  # looks for a problem now rather than at the first request
         stack.push_async_callback(compute.close)
@@ -124,6 +133,8 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             clock=clock,
             region=settings.region,
             s3_endpoint_url=s3.endpoint_url,
+            limited=settings.instance_limits,
+            volumes=volume_setting.given,
         )
         controller = Controller(
             store=store, compute=compute, actor=actor, clock=clock, instance_count=settings.instances
@@ -149,7 +160,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             checks=DataChecks(_storage(s3), clock=clock, region=settings.region),
             tokens=tokens,
             clock=clock,
-            capabilities=lambda: _capabilities(compute, settings),
+            capabilities=lambda: _capabilities(compute, volume_setting, settings),
             submit=controller.submit,
             wake=controller.wake,
         )
@@ -222,8 +233,17 @@ class _Grants:
         )
 
 
-def _capabilities(compute: LocalCompute, settings: Settings) -> Capabilities:
-    return msgspec.structs.replace(compute.capabilities(), instance_count_max=settings.instances)
+def _volume_setting(settings: Settings, home: Home) -> VolumeSetting:
+    instances = home.root / "instances"
+    volumes.detach_strays(instances)
+    return VolumeSetting(settings.volumes, instances)
+
+
+def _capabilities(compute: LocalCompute, volume_setting: VolumeSetting, settings: Settings) -> Capabilities:
+    found = compute.capabilities()
+    return msgspec.structs.replace(
+        found, problem=found.problem or volume_setting.problem(), instance_count_max=settings.instances
+    )
 
 
 def _python_paths(prefix: Path) -> tuple[str, ...]:

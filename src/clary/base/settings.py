@@ -51,6 +51,18 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="images", default="", help="TOML file with rules of the image catalogue that come before the built-in ones"
     ),
+    Setting(
+        name="instance_limits",
+        default="on",
+        help="on: a container gets the processors and the memory of its InstanceType, where this machine has more; off: "
+        "all that this machine has",
+    ),
+    Setting(
+        name="volumes",
+        default="auto",
+        help="whether VolumeSizeInGB is a limit: auto: where this machine can (Linux, as root, with loop devices); "
+        "required: else CreateTrainingJob is refused; off: never",
+    ),
     Setting(name="s3_port", default="0", help="port of the embedded S3; 0: a free one, kept from then on"),
     Setting(name="body_limit_bytes", default="1048576", help="largest request body of the API, S3 excepted"),
     Setting(
@@ -83,6 +95,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     instances: int
     images: Path | None
+    instance_limits: bool
+    volumes: str
     s3_port: int
     body_limit_bytes: int
     throttle_rps: Mapping[str, float]
@@ -116,6 +130,8 @@ def load(command_line: Mapping[str, str | None], environment: Mapping[str, str])
         region=_matching("region", values["region"], r"[a-z]{2}(-[a-z]+)+-\d+", "an AWS region such as eu-west-1"),
         instances=_number("instances", values["instances"], 1, 100_000),
         images=Path(values["images"]).expanduser() if values["images"] else None,
+        instance_limits=_matching("instance_limits", values["instance_limits"], "on|off", "on or off") == "on",
+        volumes=_matching("volumes", values["volumes"], "auto|required|off", "auto, required or off"),
         s3_port=_number("s3_port", values["s3_port"], 0, 55535),
         body_limit_bytes=_number("body_limit_bytes", values["body_limit_bytes"], 1024, 1 << 30),
         throttle_rps=_rates(values["throttle_rps"]),

@@ -38,8 +38,9 @@ class LocalCompute:
     """A `Compute`. Close it before the event loop ends; that leaves the instances as they are.
 
     `logs`: where instance programs put the job's log, home/logs if not given. `release_program` ends what a runtime
-    has started in a directory, which may have been moved, and gives back what it holds; it blocks until that is done. `runtime_problem` says why no
-    program can be started on this machine; it is asked until it has no answer. `command` starts an instance program.
+    has started in a directory, which may have been moved, and gives back what is held for it and its instance, so that the
+    instance can be deleted; it blocks until that is done. `runtime_problem` says why no program can be started on this
+    machine; it is asked until it has no answer. `command` starts an instance program.
     """
 
     def __init__(

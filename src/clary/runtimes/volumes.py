@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clary.base import faults
+from clary.base.telemetry import get_logger
+from clary.jobs.instance_files import InstanceFiles
 from clary.runtimes.port import VolumeTrouble
 
 _LEAST_BYTES = 64 << 20
@@ -46,6 +48,7 @@ _FORMAT = (
 _MOUNT = "loop,noatime,nosuid,nodev,noinit_itable,barrier=0,errors=remount-ro"
 _FIXED = 1  # exit code of e2fsck
 
+_log = get_logger("runtimes")
 faults.declare("volumes.formatted", "volumes.made", "volumes.mounted")
 
 
@@ -135,9 +138,20 @@ def detach(mount_point: Path) -> None:
 
 
 def mounted_below(directory: Path) -> list[Path]:
-    """Everything that is mounted below a directory, the innermost first."""
+    """Where something is mounted below a directory, the innermost first."""
     top = f"{directory.resolve()}/"
     return sorted((Path(at) for at, _ in _mounts() if at.startswith(top)), reverse=True)
+
+
+def detach_strays(instances: Path) -> None:
+    """Unmount what is mounted below the directory of all instances and belongs to none: a crash came in between."""
+    for mount_point in mounted_below(instances):
+        if not InstanceFiles(mount_point.parent).task.exists():
+            _log.warning("stray volume", path=str(mount_point))
+            try:
+                detach(mount_point)
+            except OSError:
+                _log.error("stray volume not unmounted", path=str(mount_point))
 
 
 def _make(image: Path, size_bytes: int, lock: int) -> None:
