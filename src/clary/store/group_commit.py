@@ -2,6 +2,7 @@
 
 Used by `sqlite`. Knows nothing of jobs: a write is a function that is given the connection. What a write *refuses*, it
 must refuse before it changes anything; then its neighbours in the group are unharmed. Any other error undoes the group.
+A joint write is one that does the same for many: it is run once for all of its items that stand side by side.
 """
 
 import asyncio
@@ -10,7 +11,9 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 from clary.base import faults
 
@@ -19,12 +22,17 @@ faults.declare("store.written", "store.committed")
 GROUP_MAX = 256
 """The most writes of one transaction: bounds how long the first of them waits."""
 
+_Item = TypeVar("_Item")
+
 Write = Callable[[sqlite3.Connection], None]
 
+JointWrite = Callable[[sqlite3.Connection, Sequence[_Item]], Sequence[Exception | None]]
+"""Answers for each item with what it refuses of it; None: it is written."""
 
-@dataclass(frozen=True, kw_only=True)
-class _Order:
-    write: Write
+
+class _Order(NamedTuple):
+    write: JointWrite[Any]
+    item: Any
     done: "asyncio.Future[None]"
 
 
@@ -37,6 +45,7 @@ class GroupCommit:
     def __init__(self, connection: sqlite3.Connection, *, refusals: tuple[type[Exception], ...]) -> None:
         self._connection = connection
         self._refusals = refusals
+        self._submitted: list[_Order] = []
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="clary-store-writer", daemon=True)
         self._thread.start()
@@ -46,12 +55,27 @@ class GroupCommit:
 
         A caller that is cancelled meanwhile does not take its write back.
         """
-        done = asyncio.get_running_loop().create_future()
-        self._orders.put(_Order(write=write, done=done))
+        await self.submit_item(self._each, write)
+
+    async def submit_item(self, write: JointWrite[_Item], item: _Item) -> None:
+        """As `submit`, of one item of a joint write."""
+        loop = asyncio.get_running_loop()
+        if not self._submitted:
+            # With the rest of this turn of the loop: the thread would begin with the first alone, and the others would
+            # wait for a COMMIT more.
+            loop.call_soon(self._hand_over)
+        done = loop.create_future()
+        self._submitted.append(_Order(write, item, done))
         await done
+
+    def _hand_over(self) -> None:
+        for order in self._submitted:
+            self._orders.put(order)
+        self._submitted.clear()
 
     async def close(self) -> None:
         """Finish what was submitted, and close the connection. Nothing may be submitted afterwards."""
+        self._hand_over()
         self._orders.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -68,11 +92,13 @@ class GroupCommit:
                 _answer(orders, self._transact(orders))
         self._connection.close()  # the last connection also empties the log into the file, which takes a while
 
-    def _transact(self, orders: Sequence[_Order]) -> list[BaseException | None]:
+    def _transact(self, orders: Sequence[_Order]) -> Sequence[BaseException | None]:
         """What became of each order; None: it is durable."""
+        outcomes: list[BaseException | None] = []
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            outcomes = [self._apply(order.write) for order in orders]
+            for write, of_write in groupby(orders, key=attrgetter("write")):
+                outcomes += write(self._connection, [order.item for order in of_write])
             faults.point("store.written")
             self._connection.execute("COMMIT")
             faults.point("store.committed")
@@ -84,9 +110,12 @@ class GroupCommit:
             return [error] * len(orders)
         return outcomes
 
-    def _apply(self, write: Write) -> BaseException | None:
+    def _each(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> list[Exception | None]:
+        return [self._apply(connection, write) for write in writes]
+
+    def _apply(self, connection: sqlite3.Connection, write: Write) -> Exception | None:
         try:
-            write(self._connection)
+            write(connection)
         except self._refusals as refusal:
             return refusal
         return None

@@ -37,7 +37,7 @@ LEISURE_S = 0.05
 SHARE = 10
 """Filing at leisure rests SHARE - 1 times as long as it took, while jobs are being written."""
 
-_NOTE = "INSERT INTO search_backlog (id) VALUES (?)"
+_NOTE = "INSERT INTO search_backlog (id) VALUES "
 
 # Each of the following is one step for many jobs, because a thread that comes back from SQLite has to wait for the
 # interpreter's lock each time, and meanwhile it keeps all other writers waiting.
@@ -120,9 +120,9 @@ class Filing:
         self._filed = max(self._filed, upto) if taken < most else self._filed + taken
 
 
-def note(connection: sqlite3.Connection, row: int | None) -> None:
-    """Part of a write that has created or changed the job of that row."""
-    connection.execute(_NOTE, (row,))
+def note(connection: sqlite3.Connection, *rows: int) -> None:
+    """Part of a write that has created or changed the jobs of these rows."""
+    connection.execute(_NOTE + ", ".join(["(?)"] * len(rows)), rows)
 
 
 def may_be_filed(name: str) -> bool:

@@ -20,7 +20,8 @@ from clary.store.connections import open_reader, open_writer, unavailable
 from clary.store.errors import DatabaseUnavailable
 from clary.store.group_commit import GroupCommit, Write
 from clary.store.listing import find_page
-from clary.store.port import Cursor, ListQuery, NameTaken, NoSuchJob, Page, SearchCursor, SearchPage, StaleVersion
+from clary.store.new_jobs import NewJob, insert_jobs
+from clary.store.port import Cursor, ListQuery, NoSuchJob, Page, SearchCursor, SearchPage, StaleVersion
 from clary.store.recent import RecentJobs
 from clary.store.search_index import note
 from clary.store.sqlite_algorithms import REFUSALS as ALGORITHM_REFUSALS
@@ -32,12 +33,6 @@ _T = TypeVar("_T")
 _decoder = msgspec.json.Decoder(TrainingJob)
 _encoder = msgspec.json.Encoder()
 
-_INSERT = """
-    INSERT INTO training_job (last_modified_time, training_end_time, secondary_status, version, status, released,
-        training_job_name, training_job_arn, creation_time)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_INSERT_DOCUMENT = "INSERT INTO training_job_document (id, document) VALUES (?, ?)"
-_SAME_NAME = "SELECT training_job_arn FROM training_job WHERE training_job_name = ? COLLATE NOCASE"
 _PRESENT = "SELECT id, version, creation_time, status, released FROM training_job WHERE training_job_name = ?"
 # Two, because SQLite rewrites each index that has a column which is set, changed or not.
 _UPDATE = """
@@ -67,7 +62,7 @@ class SqliteStore:
         self._list_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clary-store-lists")
         self._writes = GroupCommit(
             writer,
-            refusals=(NameTaken, StaleVersion, NoSuchJob, *ALGORITHM_REFUSALS),
+            refusals=(StaleVersion, NoSuchJob, *ALGORITHM_REFUSALS),
         )
         self._recent = RecentJobs()
         self._search = SqliteSearch(path, write=self._write)
@@ -83,22 +78,17 @@ class SqliteStore:
 
     async def create(self, job: TrainingJob) -> None:
         """See `port.Store`."""
-        columns = (*_changing(job), job.training_job_name, job.training_job_arn, job.creation_time)
-        document = _encoder.encode(job)
-
-        def write(connection: sqlite3.Connection) -> None:
-            try:
-                added = connection.execute(_INSERT, columns)
-            except sqlite3.IntegrityError:  # SQLite has undone the statement, so nothing is left of it
-                taken = connection.execute(_SAME_NAME, (job.training_job_name,)).fetchone()
-                if taken is None:
-                    raise
-                raise NameTaken(taken[0]) from None
-            connection.execute(_INSERT_DOCUMENT, (added.lastrowid, document))
-            note(connection, added.lastrowid)
-
+        new = NewJob(
+            training_job_name=job.training_job_name,
+            training_job_arn=job.training_job_arn,
+            creation_time=job.creation_time,
+            changing=_changing(job),
+            document=_encoder.encode(job),
+        )
         self._search.expect()
-        await self._write(write)
+        self._check_open()
+        with unavailable(self._path):
+            await self._writes.submit_item(insert_jobs, new)
 
     async def get(self, training_job_name: str) -> TrainingJob:
         """See `port.Store`."""
