@@ -20,7 +20,7 @@ from clary.aws.validation import Validators
 from clary.base.clock import FixedClock
 from clary.compute.port import Capabilities
 from clary.service.algorithms import Algorithms
-from clary.service.images import ImageCatalogue, load_images
+from clary.service.images import ImageCatalogue, load_catalogue
 from clary.service.tags import TaggedJobs, Tags
 from clary.service.training_job_changes import TrainingJobChanges
 from clary.service.training_jobs import TrainingJobs
@@ -57,7 +57,7 @@ class SageMaker:
         self.woken: list[str] = []
         self.on_wake = lambda name: None
         tokens = PageTokens(b"k" * 32)
-        images = ImageCatalogue(load_images(None), python_paths=lambda prefix: (str(prefix),))
+        images = ImageCatalogue(load_catalogue(None), python_paths=lambda prefix: (str(prefix),))
         algorithms = Algorithms(store=MemoryAlgorithmStore(), images=images, tokens=tokens, clock=self.clock)
         parts = (
             TrainingJobs(

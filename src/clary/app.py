@@ -47,7 +47,7 @@ from clary.service.algorithms import Algorithms
 from clary.service.batch_metrics import BatchMetrics
 from clary.service.data_checks import DataChecks
 from clary.service.identity import Identity
-from clary.service.images import ImageCatalogue, InvalidCatalogue, load_images
+from clary.service.images import ImageCatalogue, InvalidCatalogue, load_catalogue
 from clary.service.log_streams import LogStreams
 from clary.service.metrics import Metrics
 from clary.service.operations import services
@@ -112,7 +112,9 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         stack.push_async_callback(s3.stop)
         store = await SqliteStore.open(home.database)
         stack.push_async_callback(store.close)
-        images = ImageCatalogue(load_images(settings.images), python_paths=_python_paths)
+        images = ImageCatalogue(
+            load_catalogue(settings.images), python_paths=_python_paths, ecr_helper=_ecr_helper(settings.ecr_profile)
+        )
         await asyncio.to_thread(images.environment_paths, Path(sys.prefix))
         runtime = ProcessRuntime()
         volume_setting = await asyncio.to_thread(_volume_setting, settings, home)
@@ -251,6 +253,11 @@ def _python_paths(prefix: Path) -> tuple[str, ...]:
         return python_environment_paths(prefix)
     except NoPython as error:
         raise InvalidCatalogue(str(error)) from None
+
+
+def _ecr_helper(profile: str) -> tuple[str, ...]:
+    """A program of its own: the instance program, which starts it, is to import no AWS client."""
+    return (sys.executable, "-P", "-m", "clary.cli.ecr_login", profile) if profile else ()
 
 
 def _callers(client: ClientCredentials, store: Credential, sessions: Sessions, settings: Settings) -> CredentialLookup:

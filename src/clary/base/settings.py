@@ -63,6 +63,12 @@ SETTINGS: tuple[Setting, ...] = (
         help="whether VolumeSizeInGB is a limit: auto: where this machine can (Linux, as root, with loop devices); "
         "required: else CreateTrainingJob is refused; off: never",
     ),
+    Setting(
+        name="ecr_profile",
+        default="",
+        help="profile of ~/.aws/config whose credentials log in at Amazon ECR when an image is pulled; empty: Docker's own "
+        "configuration does, as for all other registries",
+    ),
     Setting(name="s3_port", default="0", help="port of the embedded S3; 0: a free one, kept from then on"),
     Setting(name="body_limit_bytes", default="1048576", help="largest request body of the API, S3 excepted"),
     Setting(
@@ -95,6 +101,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     instances: int
     images: Path | None
+    ecr_profile: str
     instance_limits: bool
     volumes: str
     s3_port: int
@@ -132,6 +139,7 @@ def load(command_line: Mapping[str, str | None], environment: Mapping[str, str])
         images=Path(values["images"]).expanduser() if values["images"] else None,
         instance_limits=_matching("instance_limits", values["instance_limits"], "on|off", "on or off") == "on",
         volumes=_matching("volumes", values["volumes"], "auto|required|off", "auto, required or off"),
+        ecr_profile=values["ecr_profile"],
         s3_port=_number("s3_port", values["s3_port"], 0, 55535),
         body_limit_bytes=_number("body_limit_bytes", values["body_limit_bytes"], 1024, 1 << 30),
         throttle_rps=_rates(values["throttle_rps"]),

@@ -20,7 +20,7 @@ from clary.doctor.finding import PROCESS, Finding, from_problem, missing, ok, wa
 from clary.runtimes.docker.engine import AUTO, find_engine
 from clary.runtimes.process import ProcessRuntime
 from clary.runtimes.python_paths import NoPython, python_environment_paths
-from clary.service.images import InvalidCatalogue, load_images
+from clary.service.images import InvalidCatalogue, load_catalogue
 from clary.storage.seaweedfs_files import StoreUnavailable, find_binary
 
 _SYSTEM_PROGRAMS = ("/usr/sbin", "/sbin")  # often not on the PATH of users
@@ -96,10 +96,10 @@ def _python() -> Finding:
 
 def _catalogue(settings: Settings) -> Finding:
     try:
-        rules = load_images(settings.images)
+        catalogue = load_catalogue(settings.images)
     except InvalidCatalogue as error:
         return missing("catalogue", str(error), "correct the image catalogue (setting images)")
-    return ok("catalogue", f"{len(rules)} rules for images")
+    return ok("catalogue", f"{len(catalogue.image)} rules for images")
 
 
 def _listening(home: Home, setting: str, host: str, port: int) -> Finding:

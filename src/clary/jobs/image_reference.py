@@ -17,6 +17,9 @@ _REFERENCE = re.compile(
     r"(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?",
     re.ASCII,
 )
+_ECR = re.compile(
+    r"[0-9]{12}\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn)"
+)
 _ID = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -74,3 +77,9 @@ def parse_reference(text: str) -> ImageReference:
 def is_image_id(text: str) -> bool:
     """Whether it names an image by its id, which only the engine that has it knows."""
     return _ID.fullmatch(text) is not None
+
+
+def ecr_region(registry: str) -> str | None:
+    """The region of a registry of Amazon ECR; None if it is another. Source: ECR's documentation of registry URIs."""
+    found = _ECR.fullmatch(registry)
+    return None if found is None else found["region"]

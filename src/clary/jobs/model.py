@@ -31,6 +31,19 @@ class MetricDefinition(_Shape, frozen=True, kw_only=True):
     regex: str
 
 
+class TrainingRepositoryAuthConfig(_Shape, frozen=True, kw_only=True):
+    """Who knows the login at a private registry: the image catalogue says which program stands for the Lambda function."""
+
+    training_repository_credentials_provider_arn: str
+
+
+class TrainingImageConfig(_Shape, frozen=True, kw_only=True):
+    """How to come by an image of a private registry."""
+
+    training_repository_access_mode: str
+    training_repository_auth_config: TrainingRepositoryAuthConfig | None = None
+
+
 class AlgorithmSpecification(_Shape, frozen=True, kw_only=True):
     """What runs, and how it is told to run: either `training_image` or `algorithm_name`, as the caller named it, is there.
 
@@ -40,6 +53,7 @@ class AlgorithmSpecification(_Shape, frozen=True, kw_only=True):
     training_input_mode: str
     training_image: str | None = None
     algorithm_name: str | None = None
+    training_image_config: TrainingImageConfig | None = None
     metric_definitions: tuple[MetricDefinition, ...] = ()
     enable_sage_maker_metrics_time_series: bool = False
     container_entrypoint: tuple[str, ...] = ()
@@ -173,7 +187,9 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     """What runs as the training image: a local environment that stands for it, or the image itself.
 
     `reference` is what a container engine is to run, after the catalogue's rewriting; None: a local environment stands for
-    `image`, which is as the caller named it. What follows is of the local environment only.
+    `image`, which is as the caller named it. `credential_helper` is the command that knows the login at the registry of
+    `reference` (without one, Docker's own configuration does); it holds no secret. What follows is of the local
+    environment only.
 
     `entrypoint` and `command` are the image's own, in Docker's sense; `read_only_paths` are host directories that the
     program sees at the same place; `environment` is the image's own, which the request's Environment overrides.
@@ -181,6 +197,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
 
     image: str
     reference: str | None = None
+    credential_helper: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
     environment: dict[str, str] = {}
     search_path: tuple[str, ...] = ()
@@ -209,7 +226,8 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     """A training job: the request, what it resolved to, and where it stands. Changed by `transitions` only.
 
     `tags` have different keys, in the order in which these were added. `attempt` counts launches of its ML instances (0:
-    none yet); `released` is true once nothing of the instances is left; `version` rises with each write.
+    none yet); `released` is true once nothing of the instances is left; `version` rises with each write. `image_digest` names
+    exactly the image that was run ("repository@sha256:…", or an id for one of no registry); None for a local environment.
     """
 
     training_job_name: str
@@ -227,6 +245,7 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[Tag, ...] = ()
     attempt: int = 0
     released: bool = False
+    image_digest: str | None = None
     version: int = 0
 
     @property

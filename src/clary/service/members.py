@@ -54,7 +54,7 @@ _RESOURCES = "ResourceConfig"
 MEMBERS: tuple[Member, ...] = (
     _acts("TrainingJobName", "Names the job, its log streams and its artifacts."),
     _acts("HyperParameters", "Written to hyperparameters.json as they came."),
-    _acts(f"{_ALGORITHM}.TrainingImage", "Resolved by the image catalogue."),
+    _acts(f"{_ALGORITHM}.TrainingImage", "Resolved by the image catalogue: a local environment or a container."),
     _acts(
         f"{_ALGORITHM}.AlgorithmName",
         "The algorithm, by name or ARN, gives image, metrics and default hyperparameters, and refuses what it does not take.",
@@ -74,7 +74,14 @@ MEMBERS: tuple[Member, ...] = (
     ),
     _acts(f"{_ALGORITHM}.ContainerEntrypoint", "Replaces the image's entrypoint."),
     _acts(f"{_ALGORITHM}.ContainerArguments", "Replace the argument `train`."),
-    _refused(f"{_ALGORITHM}.TrainingImageConfig", "images are not pulled from registries yet"),
+    _acts(
+        f"{_ALGORITHM}.TrainingImageConfig.TrainingRepositoryAccessMode",
+        "Platform and Vpc alike: the container engine pulls the image from the registry of its name, over its own network.",
+    ),
+    _acts(
+        f"{_ALGORITHM}.TrainingImageConfig.TrainingRepositoryAuthConfig",
+        "The image catalogue names the credential helper that stands for the Lambda function; another ARN is refused.",
+    ),
     _recorded(
         "RoleArn", "Roles are not checked and give no credentials yet; the job's own S3 access is limited anyway."
     ),

@@ -27,6 +27,7 @@ from clary.service.data_checks import DataChecks
 from clary.service.images import ImageCatalogue
 from clary.service.members import refuse_unsupported
 from clary.service.named_resources import named_job, rejected
+from clary.service.registry_logins import provider_arn
 from clary.service.rules import check_needed, check_request
 from clary.service.shapes import instant, to_description, to_request, to_summary
 from clary.service.tags import new_tags
@@ -132,10 +133,11 @@ class TrainingJobs:
         """The typed request with what its image or its algorithm adds, and the program that stands for the image."""
         specification = params["AlgorithmSpecification"]
         if "AlgorithmName" not in specification:
-            image = self._images.resolve(specification["TrainingImage"])
+            image = self._images.resolve(specification["TrainingImage"], provider_arn=provider_arn(specification))
             return to_request(params, image_metrics=image.metric_definitions), image.program
         algorithm = await self._algorithms.named(context, specification["AlgorithmName"])
-        image = self._images.resolve(algorithm.request.training_specification.pinned_image)
+        pinned = algorithm.request.training_specification.pinned_image
+        image = self._images.resolve(pinned, provider_arn=provider_arn(specification))
         request = to_request(params, image_metrics=metrics_of(algorithm, image.metric_definitions))
         return under_algorithm(request, algorithm), image.program
 

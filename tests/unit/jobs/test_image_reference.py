@@ -2,7 +2,7 @@
 
 import pytest
 
-from clary.jobs.image_reference import InvalidReference, is_image_id, parse_reference
+from clary.jobs.image_reference import InvalidReference, ecr_region, is_image_id, parse_reference
 
 DIGEST = "sha256:" + "0a" * 32
 
@@ -43,3 +43,20 @@ def test_an_id_is_told_from_a_name():
     assert is_image_id(DIGEST)
     assert not is_image_id(f"a@{DIGEST}")
     assert not is_image_id("sha256:12")
+
+
+@pytest.mark.parametrize(
+    ("registry", "region"),
+    [
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com", "eu-west-1"),
+        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("123456789012.dkr-ecr.eu-west-1.on.aws", "eu-west-1"),
+        ("public.ecr.aws", None),
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com.evil.example", None),
+        ("docker.io", None),
+    ],
+)
+def test_registries_of_ecr_are_known(registry, region):
+    """A token of AWS must go to nobody else."""
+    assert ecr_region(registry) == region

@@ -57,6 +57,8 @@ def test_every_shape_of_the_request_was_walked():
     assert {struct.__name__ for _, struct, _ in _SHAPES} == {
         "TrainingJobRequest",
         "AlgorithmSpecification",
+        "TrainingImageConfig",
+        "TrainingRepositoryAuthConfig",
         "MetricDefinition",
         "OutputDataConfig",
         "ResourceConfig",

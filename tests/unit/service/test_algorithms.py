@@ -15,7 +15,7 @@ from clary.base.clock import FixedClock
 from clary.jobs.model import Tag
 from clary.service.algorithm_tags import TaggedAlgorithms
 from clary.service.algorithms import Algorithms
-from clary.service.images import ImageCatalogue, load_images
+from clary.service.images import ImageCatalogue, load_catalogue
 from clary.service.tags import NoSuchResource, Tags
 from clary.store.memory_algorithms import MemoryAlgorithmStore
 from factories import ACCOUNT_ID, NOW, REGION
@@ -41,7 +41,7 @@ class Service:
     def __init__(self, store):
         self.store = store
         self.clock = FixedClock(NOW)
-        images = ImageCatalogue(load_images(None), python_paths=lambda prefix: (str(prefix),))
+        images = ImageCatalogue(load_catalogue(None), python_paths=lambda prefix: (str(prefix),))
         tokens = PageTokens(b"k")
         algorithms = Algorithms(store=self.store, images=images, tokens=tokens, clock=self.clock)
         tags = Tags({"algorithm": TaggedAlgorithms(self.store)}, tokens=tokens)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from clary.aws.errors import ValidationException
-from clary.service.images import ImageCatalogue, InvalidCatalogue, load_images
+from clary.jobs.model import Program
+from clary.service.images import ImageCatalogue, InvalidCatalogue, load_catalogue
 
 
 def python_paths(prefix):
@@ -15,8 +16,20 @@ def python_paths(prefix):
     return (str(prefix),)
 
 
-def catalogue(own=None):
-    return ImageCatalogue(load_images(own), python_paths=python_paths)
+def catalogue(own=None, **options):
+    return ImageCatalogue(load_catalogue(own), python_paths=python_paths, **options)
+
+
+@pytest.fixture
+def containers(tmp_path):
+    """A catalogue with a rule of the operator's own, beside an engine that works."""
+
+    def make(text="", **options):
+        own = tmp_path / "own.toml"
+        own.write_text(text)
+        return catalogue(own, container_problem=lambda: None, **options)
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -75,16 +88,143 @@ def test_an_environment_without_a_python_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["[[image]]", '[[image]]\nimage = "("', '[[image]]\nimage = "a"\nentry_point = ["x"]', "image = ["]
+    "text",
+    [
+        "[[image]]",
+        '[[image]]\nimage = "("',
+        '[[image]]\nimage = "a"\nentry_point = ["x"]',
+        "image = [",
+        '[[image]]\nimage = "a"\nreference = "b"',
+        '[[image]]\nimage = "a"\nruns_in = "vm"',
+        '[[image]]\nimage = "a"\nruns_in = "container"\npython = "/usr"',
+        "[[image]]\nimage = 'a'\nruns_in = 'container'\nreference = 'b\\1'",
+        "[[image]]\nimage = 'a'\nruns_in = 'container'\nreference = 'b\\g<n>'",
+        '[[credentials_provider]]\narn = "a"\ncommand = []',
+        '[[credentials_provider]]\narn = "a"\nhelper = "h"',
+    ],
 )
 def test_a_bad_catalogue_is_refused_and_names_its_file(tmp_path, text):
     own = tmp_path / "mine.toml"
     own.write_text(text)
 
     with pytest.raises(InvalidCatalogue, match=r"mine\.toml"):
-        load_images(own)
+        load_catalogue(own)
 
 
 def test_a_missing_catalogue_is_refused():
     with pytest.raises(InvalidCatalogue):
-        load_images(Path("/nowhere/images.toml"))
+        load_catalogue(Path("/nowhere/images.toml"))
+
+
+def test_an_image_without_a_rule_is_run_as_it_is(containers):
+    """By the container engine, under the name that the caller gave it."""
+    resolved = containers().resolve("quay.io/me/tool:1")
+
+    assert resolved.program == Program(image="quay.io/me/tool:1", reference="quay.io/me/tool:1")
+    assert resolved.metric_definitions == ()
+
+
+def test_without_an_engine_the_refusal_says_why():
+    """The engine's own trouble with its cure, and the way round it."""
+    with pytest.raises(ValidationException) as refused:
+        catalogue(container_problem=lambda: "Docker sleeps. Cure: wake it.").resolve("quay.io/me/tool:1")
+
+    assert "'quay.io/me/tool:1'" in refused.value.message
+    assert "Docker sleeps. Cure: wake it." in refused.value.message
+
+
+def test_the_engine_is_asked_again_for_the_next_job(containers):
+    """It may have been started meanwhile."""
+    problems = ["not yet", None]
+    images = catalogue(container_problem=lambda: problems.pop(0))
+    with pytest.raises(ValidationException):
+        images.resolve("ubuntu")
+
+    assert images.resolve("ubuntu").program.reference == "ubuntu"
+
+
+@pytest.mark.parametrize(
+    ("image", "reference"),
+    [
+        ("763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.1", "mirror.local/pytorch-training:2.1"),
+        ("plain", "plain:pinned"),
+    ],
+)
+def test_a_rule_rewrites_what_is_run(containers, image, reference):
+    """With what its groups found; the job still shows the caller's name."""
+    images = containers(
+        r"""
+        [[image]]
+        image = '\d{12}\.dkr\.ecr\.[^/]*/(?P<rest>.*)'
+        runs_in = "container"
+        reference = 'mirror.local/\g<rest>'
+        [[image]]
+        image = '(plain)'
+        runs_in = "container"
+        reference = '\1:pinned'
+        """
+    )
+
+    assert images.resolve(image).program == Program(image=image, reference=reference)
+
+
+def test_a_rule_can_send_a_built_in_image_to_the_engine(containers):
+    """AWS's XGBoost as AWS built it; the metrics that a rule names are shown all the same."""
+    image = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1"
+    rule = (
+        "[[image]]\nimage = '.*xgboost.*'\nruns_in = 'container'\n"
+        "metric_definitions = 'clary_algorithms.metric_definitions:XGBOOST'"
+    )
+
+    assert containers().resolve(image).program.reference is None
+    resolved = containers(rule).resolve(image)
+    assert resolved.program.reference == image
+    assert resolved.metric_definitions
+
+
+@pytest.mark.parametrize("image", ["Me/Tool", "a b", "", "reg.io/"])
+def test_what_is_no_name_of_an_image_is_refused(containers, image):
+    """At create time, before anything is pulled."""
+    with pytest.raises(ValidationException, match=f"Invalid training image\\. .*'{image}' is no name of an image"):
+        containers().resolve(image)
+
+
+def test_a_rewriting_that_makes_no_name_is_refused_with_both_names(containers):
+    """So that the operator finds the rule."""
+    images = containers("[[image]]\nimage = 'a(.*)'\nruns_in = 'container'\nreference = 'B/\\1'")
+    with pytest.raises(ValidationException, match=r"'B/x' is no name .*the image catalogue rewrites 'ax' so"):
+        images.resolve("ax")
+
+
+ARN = "arn:aws:lambda:us-east-1:000000000000:function:login"
+
+
+def test_a_lambda_function_is_stood_for_by_a_credential_helper(containers):
+    """Its command goes with the program; no secret does."""
+    images = containers(f"[[credentials_provider]]\narn = '{ARN}'\ncommand = ['docker-credential-vault', '--quiet']")
+
+    program = images.resolve("reg.io/a", provider_arn=ARN).program
+    assert program.credential_helper == ("docker-credential-vault", "--quiet")
+    assert images.resolve("reg.io/a").program.credential_helper == ()
+
+
+def test_another_lambda_function_is_refused_with_the_cure(containers):
+    """It cannot be invoked here. For what is not pulled nobody needs it."""
+    with pytest.raises(ValidationException, match=f"'{ARN}' cannot be invoked.*credentials_provider.*arn = '{ARN}'"):
+        containers().resolve("reg.io/a", provider_arn=ARN)
+
+    assert containers().resolve("clary/python", provider_arn=ARN).program.reference is None
+
+
+def test_ecr_has_a_helper_of_its_own(containers):
+    """For its registries only, after rewriting; a function that the job names goes before."""
+    ecr = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+    images = containers(
+        f"[[image]]\nimage = 'mine'\nruns_in = 'container'\nreference = '{ecr}/mine'\n"
+        f"[[credentials_provider]]\narn = '{ARN}'\ncommand = ['vault']",
+        ecr_helper=("ecr", "me"),
+    )
+
+    helpers = {image: images.resolve(image).program.credential_helper for image in (f"{ecr}/a", "mine", "quay.io/a")}
+    assert helpers == {f"{ecr}/a": ("ecr", "me"), "mine": ("ecr", "me"), "quay.io/a": ()}
+    assert images.resolve("mine", provider_arn=ARN).program.credential_helper == ("vault",)
