@@ -116,7 +116,7 @@ def measure(url, lists, seconds):
 
 @contextlib.contextmanager
 def clary(home):
-    environment = os.environ | {"CLARY_INSTANCES": "1", "CLARY_LOG_LEVEL": "warning"}
+    environment = os.environ | {"CLARY_INSTANCES": "1", "CLARY_LOG_LEVEL": "warning", "CLARY_VOLUMES": "off"}
     server = subprocess.Popen(
         [*CLARY, "serve", "--home", home, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, env=environment
     )

@@ -21,6 +21,8 @@ from pathlib import Path
 import boto3
 import pytest
 
+from loop_volumes import detach_all
+
 ROLE = "arn:aws:iam::000000000000:role/test"
 CLARY = [sys.executable, "-m", "clary.cli.main"]
 TERMINAL = {"Completed", "Failed", "Stopped"}
@@ -218,6 +220,7 @@ def serving(**faults):
             for line in left_of(root):  # a failed assertion must not leave what it found
                 with contextlib.suppress(OSError):
                     os.kill(int(line.partition(":")[0]), signal.SIGKILL)
+            detach_all(root)
             shutil.rmtree(root, ignore_errors=True)
 
 

@@ -53,6 +53,13 @@ class Place:
         subprocess.run(["umount", self.at], check=True)
 
 
+def runs(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
+
+
 @pytest.fixture
 def place(tmp_path):
     return Place(tmp_path / "instance")
@@ -182,7 +189,9 @@ def test_no_mount_comes_after_the_detachment(place, tmp_path):
     hold.touch()
     real = next(Path(path) for path in ("/usr/bin/mount", "/bin/mount") if Path(path).exists())
     script = tools / "mount"
-    script.write_text(f'#!/bin/sh\ntouch {begun}\nwhile [ -e {hold} ]; do sleep 0.01; done\nexec {real} "$@"\n')
+    script.write_text(
+        f'#!/bin/sh\necho $$ > {begun}.new; mv {begun}.new {begun}\nwhile [ -e {hold} ]; do sleep 0.01; done\nexec {real} "$@"\n'
+    )
     script.chmod(0o755)
     starter = place.elsewhere(PATH=f"{tools}:{os.environ['PATH']}")
     while not begun.exists():
@@ -193,6 +202,8 @@ def test_no_mount_comes_after_the_detachment(place, tmp_path):
     detaching.start()
     hold.unlink()
     detaching.join(30)
+    while runs(int(begun.read_text())):
+        time.sleep(0.01)  # as above
 
     assert not detaching.is_alive()
     assert place.mounts() == []

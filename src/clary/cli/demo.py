@@ -58,6 +58,7 @@ def _server(home: Path) -> Iterator[dict[str, str]]:
         [*command, "serve", "--home", str(home), "--listen", "127.0.0.1:0"],
         stdout=subprocess.PIPE,
         stderr=log,
+        env=os.environ | {"CLARY_VOLUMES": "off"},  # the home is deleted at once: nothing may be mounted there
         start_new_session=True,  # Ctrl-C is for the demo, which then stops the server in order
     )
     try:
