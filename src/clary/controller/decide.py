@@ -42,6 +42,7 @@ def decide(job: TrainingJob, hosts: dict[str, Observation], *, now: Instant, may
     if job.attempt == 0:
         return _begin(job, now=now, may_launch=may_launch)
     snapshots = {host: seen.snapshot for host, seen in hosts.items() if seen.snapshot is not None}
+    job = transitions.observe_image(job, next((s.image for s in snapshots.values() if s.image), None))
     if any(snapshot.lost for snapshot in snapshots.values()):
         return _restart(job, now=now) if may_restart_after_loss(job) else _give_up(job, now=now)
     if _is_broken(job, snapshots) and may_retry(job):

@@ -2,8 +2,10 @@
 
 from itertools import islice
 
+import msgspec
+
 from clary.base.clock import Instant
-from clary.jobs.model import TrainingJob
+from clary.jobs.model import Program, TrainingJob
 from clary.jobs.policy import remaining_runtime_s
 from clary.jobs.task import HostGroup, InstanceTask, instance_name
 from clary.storage.session_policy import Grant
@@ -58,7 +60,7 @@ def instance_task(
         hosts=job.hosts,
         instance_type=group.instance_type,
         instance_groups=groups,
-        program=job.program,
+        program=_program(job),
         container_entrypoint=algorithm.container_entrypoint,
         container_arguments=algorithm.container_arguments,
         training_input_mode=algorithm.training_input_mode,
@@ -80,6 +82,13 @@ def instance_task(
         limited=limited,
         volume_size_in_gb=request.resource_config.volume_size_in_gb if volumes else None,
     )
+
+
+def _program(job: TrainingJob) -> Program:
+    """What runs. The image of an earlier attempt is that of all: its tag may mean another one by now."""
+    if job.program.reference is None or job.image_digest is None:
+        return job.program
+    return msgspec.structs.replace(job.program, reference=job.image_digest)
 
 
 def storage_grants(job: TrainingJob) -> tuple[Grant, ...]:

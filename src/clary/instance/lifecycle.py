@@ -23,6 +23,7 @@ from clary.instance.journal import Journal
 from clary.instance.measure import InstanceMeter
 from clary.instance.metrics import LastMetrics
 from clary.instance.prepare import Prepare
+from clary.instance.provide_image import ProvideImage
 from clary.instance.reporting import Reporter
 from clary.instance.run_training import RunTraining
 from clary.instance.ship_logs import FindMetrics, Shipper
@@ -191,6 +192,15 @@ class Lifecycle:
         stops = Stops(task, wishes, journal, clock, log)
         return (
             Prepare(task, files, around.runtime, around.volumes, journal, clock),
+            ProvideImage(
+                task=task,
+                runtime=around.runtime,
+                journal=journal,
+                stops=stops,
+                clock=clock,
+                wake=wake,
+                log=log,
+            ),
             StageChannels(
                 task=task,
                 files=files,

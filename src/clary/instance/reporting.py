@@ -32,6 +32,7 @@ def snapshot(state: State, *, message: str | None, metrics: tuple[MetricData, ..
         phase=state.phase,
         message=message,
         ready_at=state.ready_at,
+        image=state.image,
         staged_at=state.program_start_at if state.program_started else None,
         stopping_at=state.stopping_at,
         stop_reason=state.stop_reason,

@@ -1,4 +1,4 @@
-"""The second step: brings the channels of the job, one after the other, into /opt/ml/input/data.
+"""The third step: brings the channels of the job, one after the other, into /opt/ml/input/data.
 
 Each channel is listed, planned and downloaded in the background; the turns watch for a stop, which abandons it. Storage
 that cannot be reached is waited for without bound (the time limit of the job still holds): it belongs to a server that

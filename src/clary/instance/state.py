@@ -32,6 +32,12 @@ class Ready(_Entry, frozen=True, kw_only=True, tag="ready"):
     """/opt/ml stands."""
 
 
+class ImageProvided(_Entry, frozen=True, kw_only=True, tag="image provided"):
+    """The training image is on this machine; `image` names exactly it, whatever its tag comes to mean."""
+
+    image: str
+
+
 class ChannelStaged(_Entry, frozen=True, kw_only=True, tag="channel staged"):
     """All of this host's objects of one channel are in place."""
 
@@ -105,6 +111,7 @@ Entry = (
     | AgentLeft
     | AgentSettled
     | Ready
+    | ImageProvided
     | ChannelStaged
     | InputReady
     | ProgramStarting
@@ -131,6 +138,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     starts: int = 0
     barren_starts: int = 0
     ready_at: Instant | None = None
+    image: str | None = None
     staged_channels: frozenset[str] = frozenset()
     input_ready: bool = False
     program_start_at: Instant | None = None
@@ -178,6 +186,8 @@ def after(state: State, entry: Entry) -> State:
             pass
         case Ready():
             state = replace(state, ready_at=_first(state.ready_at, entry.at))
+        case ImageProvided():
+            state = replace(state, image=state.image or entry.image)
         case ChannelStaged():
             state = replace(state, staged_channels=state.staged_channels | {entry.channel_name})
         case InputReady():

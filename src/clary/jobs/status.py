@@ -112,6 +112,9 @@ MESSAGES: dict[SecondaryStatus, str] = {
 }
 """The first StatusMessage of each status. Each differs from its neighbours': clients detect progress by comparing them."""
 
+DOWNLOADING_IMAGE_MESSAGE = "Downloading the training image"
+"""While Downloading, before the input data (observed in 2023 and later). How far it is may follow, after a colon."""
+
 LAUNCHING_MESSAGE = "Launching requested ML instances"
 PREPARING_MESSAGE = "Preparing the instances for training"
 WAITING_MESSAGE = "Waiting for free ML instances"

@@ -25,10 +25,11 @@ class HostGroup(msgspec.Struct, frozen=True, kw_only=True):
 class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     """What one ML instance must do for one attempt of one job.
 
-    `hosts` are all hosts of the job, algo-1 first; `instance_groups` say which of them belong together (empty in
-    tasks of earlier versions: all do); `instance_type` is this host's, `channels` are those that it gets. `s3_output_prefix` is "s3://bucket/prefix/job-name/output" without
-    a slash at its end, `output_compression_type` is GZIP or NONE; `max_runtime_s` counts from the moment at which the
-    instance was ready, in seconds; `container_engine` is the URL of the engine's API, for a program that is an image.
+    `hosts` are all hosts of the job, algo-1 first; `instance_groups` say which of them belong together (empty in tasks of
+    earlier versions: all do); `instance_type` is this host's, `channels` are those that it gets. `s3_output_prefix` is
+    "s3://bucket/prefix/job-name/output" without a slash at its end, `output_compression_type` is GZIP or NONE;
+    `max_runtime_s` counts from the moment at which the instance was ready, in seconds; `container_engine` is the URL of the
+    engine's API, for a program that is an image.
     `limited`: the program may use no more than the instance type has; `volume_size_in_gb`: the size of a disk of its own in
     GiB, None if it shares this machine's.
     """
@@ -134,11 +135,13 @@ class Phase(StrEnum):
 class ProgramEnd(msgspec.Struct, frozen=True, kw_only=True):
     """How the training program ended: its exit code (128 + n for signal n) and the text of its failure file.
 
-    `exit_code` is None if the program never started: it was stopped before, or its instance failed.
+    `exit_code` is None if the program never started: it was stopped before, or its instance failed. `out_of_memory`: it was
+    killed, or a process of it, for want of memory within the instance's limit.
     """
 
     exit_code: int | None
     failure_text: str = ""
+    out_of_memory: bool = False
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +150,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     ready_at: /opt/ml stands, staging begins. staged_at: all channels are there, the program starts. ended_at: the
     program has ended, or never will start. finished_at: artifacts are in S3 (or there was nothing to upload for this
     host); nothing more will happen. `stopping_at`/`stop_reason`: when and why the program was told to end early.
+    `image` names exactly the training image that was pulled, "repository@sha256:…" or an id, as soon as it is there.
     `failure` is trouble of the instance, not a bad exit code. `lost`: the program vanished without an exit code, such
     as after a reboot.
     """
@@ -155,6 +159,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     phase: Phase
     message: str | None = None
     ready_at: Instant | None = None
+    image: str | None = None
     staged_at: Instant | None = None
     stopping_at: Instant | None = None
     stop_reason: StopReason | None = None

@@ -105,6 +105,11 @@ def observe_metrics(job: TrainingJob, metrics: tuple[MetricData, ...]) -> Traini
     )
 
 
+def observe_image(job: TrainingJob, image: str | None) -> TrainingJob:
+    """The job with what names exactly its image; what is known stays: a restart runs the same image."""
+    return job if job.image_digest or image is None else msgspec.structs.replace(job, image_digest=image)
+
+
 def keep_artifacts(job: TrainingJob, s3_model_artifacts: str) -> TrainingJob:
     """The job with the place of its model."""
     return msgspec.structs.replace(job, s3_model_artifacts=s3_model_artifacts)

@@ -18,7 +18,7 @@ def runtime_for(program: Program, *, container_engine: str | None) -> Runtime:
         return ProcessRuntime()
     from clary.runtimes.docker.runtime import DockerRuntime  # noqa: PLC0415
 
-    return DockerRuntime(container_engine)
+    return DockerRuntime(container_engine, credential_helper=program.credential_helper)
 
 
 def kill(directory: Path) -> None:

@@ -307,3 +307,19 @@ def test_progress_of_the_download_is_shown_in_the_status_message():
     job = choose(launched(), algo_1=seen(ran(until="ready_at", message="Downloading input data: 3 of 9 objects"))).job
 
     assert job.secondary_status_transitions[-1].status_message == "Downloading input data: 3 of 9 objects"
+
+
+def test_the_image_that_was_pulled_is_recorded_once():
+    """What the first host to have it says; no later report changes it."""
+    job = choose(launched(instance_count=2), algo_1=seen(snapshot()), algo_2=seen(snapshot(image="r/a@sha256:1"))).job
+    assert job.image_digest == "r/a@sha256:1"
+
+    later = choose(job, algo_1=seen(snapshot(image="r/a@sha256:2")), algo_2=seen(snapshot(image="r/a@sha256:1"))).job
+    assert later.image_digest == "r/a@sha256:1"
+
+
+def test_the_next_attempt_knows_the_image_of_the_last():
+    """Even if the report of the loss is the first that names it."""
+    decision = choose(launched(), algo_1=seen(snapshot(lost=True, image="r/a@sha256:1")))
+
+    assert (decision.job.attempt, decision.job.image_digest) == (2, "r/a@sha256:1")

@@ -3,7 +3,7 @@
 import msgspec
 
 from clary.controller.tasks import host_groups, instance_task
-from factories import NOW, make_channel, make_groups, make_job, make_request
+from factories import NOW, make_channel, make_groups, make_job, make_program, make_request
 
 
 def channel_for(name, *groups):
@@ -54,3 +54,24 @@ def test_a_job_without_groups_has_one_of_all_its_hosts():
         assert (group.instance_group_name, group.hosts) == ("homogeneousCluster", ("algo-1", "algo-2"))
         assert task.instance_type == group.instance_type == "ml.m5.large"
         assert [channel.channel_name for channel in task.channels] == ["train"]
+
+
+def test_a_restart_runs_the_image_of_the_first_attempt():
+    """Whatever its tag has come to mean; the login and the caller's name stay."""
+    program = make_program(image="r/a:1", reference="mirror/a:1", credential_helper=("vault",))
+    job = make_job(program=program)
+
+    def given(job):
+        return instance_task(job, "algo-1", region="us-east-1", s3_endpoint_url="http://s3", now=NOW).program
+
+    assert given(job) == program
+    again = msgspec.structs.replace(job, image_digest="mirror/a@sha256:1")
+    assert given(again) == msgspec.structs.replace(program, reference="mirror/a@sha256:1")
+
+
+def test_a_local_environment_has_no_image():
+    """It stays what it is."""
+    job = make_job(image_digest="x")
+
+    task = instance_task(job, "algo-1", region="us-east-1", s3_endpoint_url="http://s3", now=NOW)
+    assert task.program == job.program

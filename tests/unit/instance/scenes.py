@@ -91,7 +91,7 @@ class Scene:
     def agent(self) -> Lifecycle:
         """A new instance program, begun. The one before is forgotten as it stands."""
         for agent in self.agents:
-            agent.steps[2].leave()  # as the kernel does with a dead one's lock on the log stream
+            agent.steps[3].leave()  # as the kernel does with a dead one's lock on the log stream
         log = get_logger("instance")
         around = Surroundings(
             task=self.task,

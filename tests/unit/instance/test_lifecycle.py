@@ -230,7 +230,7 @@ def test_expired_credentials_are_waited_for(scene, tmp_path):
     s = scene(storage=FaultyStorage(DirectoryStorage(tmp_path / "s3"), faults), script=MODEL)
     s.grant(expires_in_s=-1)
     agent = s.agent()
-    s.go(agent, until=lambda state: "waiting for renewed credentials" in (agent.steps[1].message or ""))
+    s.go(agent, until=lambda state: "waiting for renewed credentials" in (agent.steps[2].message or ""))
     s.grant()
     end = s.go(agent)
 

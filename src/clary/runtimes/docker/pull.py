@@ -18,10 +18,11 @@ from docker.auth import encode_header
 
 from clary.base.telemetry import get_logger
 from clary.jobs.image_reference import ImageReference, InvalidReference, is_image_id, parse_reference
+from clary.jobs.status import DOWNLOADING_IMAGE_MESSAGE
 from clary.runtimes.docker.architecture import BINFMT_MISC, architecture_problem
 from clary.runtimes.docker.engine import explanation
 from clary.runtimes.docker.login import Login, LoginFailed, find_login
-from clary.runtimes.docker.pull_progress import DOWNLOADING_MESSAGE, PullProgress
+from clary.runtimes.docker.pull_progress import PullProgress
 from clary.runtimes.docker.pull_trouble import cure, is_full, may_pass
 from clary.runtimes.port import CannotStart, EngineAway, ImageUnusable, Say
 
@@ -146,7 +147,7 @@ def _pull_patiently(
                     f"The training image '{name}' cannot be pulled: {failed}. {cure(name, str(failed), login.trouble)}"
                 ) from failed
             _log.warning("pull put off", image=str(name), error=str(failed), pause_s=pause_s)
-            say(f"{DOWNLOADING_MESSAGE}: the registry {name.registry} gives trouble, trying again ({failed})")
+            say(f"{DOWNLOADING_IMAGE_MESSAGE}: the registry {name.registry} gives trouble, trying again ({failed})")
         until = time.monotonic() + pause_s
         while time.monotonic() < until:
             if cancelled():
@@ -156,7 +157,7 @@ def _pull_patiently(
 
 def _pull(client: docker.APIClient, name: ImageReference, login: Login, say: Say, cancelled: Cancelled) -> bool:
     """One pull; False when cancelled. Raises `PullFailed` and what the client raises."""
-    say(DOWNLOADING_MESSAGE)
+    say(DOWNLOADING_IMAGE_MESSAGE)
     progress = PullProgress()
     said_at = time.monotonic()
     stream = _Stream(client, name, login)

@@ -8,9 +8,7 @@ from typing import Any
 import msgspec
 
 from clary.base.sizes import size_text
-
-DOWNLOADING_MESSAGE = "Downloading the training image"
-"""SageMaker's own StatusMessage (observed)."""
+from clary.jobs.status import DOWNLOADING_IMAGE_MESSAGE
 
 _COMING = frozenset({"Pulling fs layer", "Waiting", "Downloading", "Verifying Checksum"})
 _THERE = frozenset({"Download complete", "Extracting", "Pull complete", "Already exists"})
@@ -46,9 +44,9 @@ class PullProgress:
         """The StatusMessage. The size of a layer is unknown until its download begins; then no sum is told."""
         layers = self._layers.values()
         if not layers:
-            return DOWNLOADING_MESSAGE
+            return DOWNLOADING_IMAGE_MESSAGE
         there = [layer for layer in layers if layer.status in _THERE]
-        text = f"{DOWNLOADING_MESSAGE}: {len(there)} of {len(layers)} layers"
+        text = f"{DOWNLOADING_IMAGE_MESSAGE}: {len(there)} of {len(layers)} layers"
         fetched = [layer for layer in layers if layer.status != "Already exists"]
         current = sum(layer.current for layer in fetched)
         if current:
