@@ -47,17 +47,18 @@ class NoChecks:
 class SageMaker:
     """Call it with the name of an operation and its members; a refusal is an `AwsError`.
 
-    `submitted` and `woken` are what the controller was told; `on_wake` may be replaced to play the controller.
+    `submitted` and `woken` are what the controller was told; `on_wake` may be replaced to play the controller. `images` is
+    the image catalogue; without one there are the built-in rules and no container engine.
     """
 
-    def __init__(self, *, store=None, release_patience_s: float = 10.0) -> None:
+    def __init__(self, *, store=None, images=None, release_patience_s: float = 10.0) -> None:
         self.store = store or MemoryStore()
         self.clock = FixedClock()
         self.submitted: list[str] = []
         self.woken: list[str] = []
         self.on_wake = lambda name: None
         tokens = PageTokens(b"k" * 32)
-        images = ImageCatalogue(load_catalogue(None), python_paths=lambda prefix: (str(prefix),))
+        images = images or ImageCatalogue(load_catalogue(None), python_paths=lambda prefix: (str(prefix),))
         algorithms = Algorithms(store=MemoryAlgorithmStore(), images=images, tokens=tokens, clock=self.clock)
         parts = (
             TrainingJobs(

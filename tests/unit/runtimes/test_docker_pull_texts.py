@@ -83,6 +83,7 @@ def test_what_may_pass(said, status, passes):
         ("x509: certificate signed by unknown authority", "trust reg.example"),
         ("no matching manifest for linux/amd64 in the manifest list entries", "not built for this machine's processor"),
         ("lookup reg.example on 10.0.0.1:53: no such host", "check the name and the engine's network"),
+        ("toomanyrequests: You have reached your pull rate limit.", "reg.example limits how much is pulled"),
         ("something new", "`docker pull reg.example/a:1` shows"),
     ],
 )

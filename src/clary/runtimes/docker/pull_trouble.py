@@ -20,6 +20,7 @@ _UNFIT = re.compile(
     r"no matching manifest|no image found in manifest list|unsupported|invalid reference", re.IGNORECASE
 )
 _UNREACHABLE = re.compile(r"no such host|connection refused|no route|network is unreachable|timeout", re.IGNORECASE)
+_LIMITED = re.compile(r"toomanyrequests|\b429\b|rate limit", re.IGNORECASE)
 _FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 
 _ANSWERS = frozenset({400, 401, 403, 404})
@@ -52,6 +53,10 @@ def cure(name: ImageReference, said: str, login_trouble: str | None) -> str:
         "Check the spelling of registry, repository and tag; if it lies elsewhere, rewrite its name by a rule of the image "
         "catalogue (setting `images`)."
     )
+    if _LIMITED.search(said):
+        return (
+            f"{name.registry} limits how much is pulled: try again later, or log in, if that raises the limit. {log_in}"
+        )
     if _DENIED.search(said):
         return f"{spelling} {log_in}" if _MISSING.search(said) else log_in
     if _UNTRUSTED.search(said):
