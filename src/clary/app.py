@@ -25,6 +25,7 @@ from clary.aws.paging import PageTokens
 from clary.aws.s3_gate import S3Gate
 from clary.aws.sigv4 import Credential, CredentialLookup
 from clary.aws.throttle import Throttle
+from clary.base import faults
 from clary.base.arn import partition
 from clary.base.clock import SystemClock
 from clary.base.files import AlreadyLocked, exclusive_lock, write_atomically
@@ -64,6 +65,8 @@ from clary.storage.seaweedfs import EmbeddedS3
 from clary.storage.session_policy import Grant, UngrantableName
 from clary.storage.sts import StsClient, StsRefused
 from clary.store.sqlite import SqliteStore
+
+faults.declare("app.program_released")
 
 _CERTIFICATE = "certificate.pem"  # in the home's directory for TLS
 
@@ -121,6 +124,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
 
         def release_program(directory: Path) -> None:
             runtime.release(directory)
+            faults.point("app.program_released")
             volumes.detach(InstanceFiles(directory.parent).volume)  # what is mounted cannot be deleted
 
         compute = LocalCompute(

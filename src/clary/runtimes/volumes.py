@@ -49,7 +49,7 @@ _MOUNT = "loop,noatime,nosuid,nodev,noinit_itable,barrier=0,errors=remount-ro"
 _FIXED = 1  # exit code of e2fsck
 
 _log = get_logger("runtimes")
-faults.declare("volumes.formatted", "volumes.made", "volumes.mounted", "volumes.detaching")
+faults.declare("volumes.formatted", "volumes.made", "volumes.mounted")
 
 
 def unavailable() -> str | None:
@@ -129,7 +129,6 @@ def detach(mount_point: Path) -> None:
     if not _lock_file(mount_point).exists():
         return
     with _lock(mount_point) as lock:
-        faults.point("volumes.detaching")
         while os.path.ismount(mount_point):
             failed = _run("umount", str(mount_point), lock=lock)
             if failed is not None:

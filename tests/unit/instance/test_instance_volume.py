@@ -6,9 +6,13 @@ import pytest
 
 from clary.jobs.failure import FailureKind
 from clary.jobs.task import Phase
+from clary.runtimes import volumes
 from clary.runtimes.port import VolumeTrouble
 from clary.runtimes.scripted import Script
+from factories import make_channel
 from unit.instance.scenes import Scene
+
+pytest_plugins = ["loop_volumes"]
 
 GIB = 1 << 30
 TROUBLE = VolumeTrouble("there is no loop device")
@@ -158,3 +162,47 @@ def test_more_data_than_the_machine_can_hold_are_refused_at_once(scene, monkeypa
 
 class Full:
     f_bavail, f_frsize = 0, 4096
+
+
+@pytest.mark.usefixtures("needs_volumes")
+class TestOnARealVolume:
+    """With the real disk of an instance; the rest is as above."""
+
+    def scene(self, tmp_path, **changes):
+        return Scene(tmp_path, **{"volume_size_in_gb": 1, **changes})
+
+    def test_a_channel_that_is_larger_fails_the_job(self, tmp_path):
+        """In AWS's words, before a byte of it is there; the machine has room enough."""
+        s = self.scene(tmp_path, channels=(make_channel("large"),))
+        s.buckets.put("data", "large/file", b"")
+        stored = next(p for p in (tmp_path / "s3" / "data").iterdir() if b"large/file" in p.read_bytes())
+        os.truncate(stored, GIB + 100)
+
+        assert s.go().failure.reason == "ClientError: Data download failed:Insufficient disk space"
+        assert os.path.ismount(s.files.volume)
+        assert s.starts() == 0
+
+    def test_what_is_ours_lies_elsewhere(self, tmp_path):
+        """A program that fills its volume keeps nobody from noting, logging and uploading."""
+        s = self.scene(
+            tmp_path, channels=(), script=Script(run_for=10, lines=("a", "b"), files={"/opt/ml/model/m": "x"})
+        )
+        agent = s.agent()
+        s.go(agent, until=lambda state: state.program_started)
+        with pytest.raises(OSError, match="No space left"), s.in_opt_ml("big").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 20))
+        end = s.go(agent)
+
+        assert (end.failure, end.program_end.exit_code, s.lines) == (None, 0, ["a", "b"])
+        assert end.s3_model_artifacts is not None
+
+    def test_after_a_reboot_it_goes_on(self, tmp_path):
+        """What was staged is still there when the next instance program begins."""
+        s = self.scene(tmp_path)
+        s.go(until=lambda state: state.input_ready)
+        volumes.detach(s.files.volume)
+        assert not s.in_opt_ml("input").exists()
+
+        assert s.go().program_end.exit_code == 0
+        assert s.in_opt_ml("input/data/train/a.csv").read_bytes() == b"1,2\n"
