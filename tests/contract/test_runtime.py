@@ -9,13 +9,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from container_images import shell_image
 
 from clary.runtimes.docker.engine import find_engine
 from clary.runtimes.docker.runtime import DockerRuntime
 from clary.runtimes.port import Container, Exited, Lost, Mount, ProgramSpec, Running, Runtime
 from clary.runtimes.process import ProcessRuntime
 from clary.runtimes.scripted import SCRIPT, ScriptedRuntime
+from container_images import shell_image
 
 
 class Programs:

@@ -32,9 +32,8 @@ from clary.jobs.model import MetricData
 from clary.jobs.task import InstanceTask, Phase, ProgramEnd, Snapshot, StorageGrant
 from clary.logs.files import FileLogStore
 from clary.logs.metric_files import FileMetricSeries
-from clary.runtimes import volumes
+from clary.runtimes import choice, volumes
 from clary.runtimes.port import Runtime
-from clary.runtimes.process import ProcessRuntime
 from clary.storage.port import Credentials, ObjectStorage, S3Address
 from clary.storage.uri import S3Location
 
@@ -44,10 +43,15 @@ _LAST_SEQUENCE = 1 << 52  # above all others, and still exact in any JSON reader
 _log = get_logger("instance")
 
 
+def runtime_of(task: InstanceTask) -> Runtime:
+    """What runs the task's program."""
+    return choice.runtime_for(task.program, container_engine=task.container_engine or None)
+
+
 def main(
     arguments: Sequence[str],
     *,
-    runtime: Callable[[], Runtime] = ProcessRuntime,
+    runtime: Callable[[InstanceTask], Runtime] = runtime_of,
     storage_for: Callable[[InstanceTask, Grants], StorageFor] | None = None,
     grace_s: float = GRACE_S,
 ) -> int:
@@ -69,7 +73,7 @@ def main(
                 around = Surroundings(
                     task=task,
                     files=files,
-                    runtime=runtime(),
+                    runtime=runtime(task),
                     volumes=volumes,
                     grants=grants,
                     storage_for=(storage_for or s3)(task, grants),
@@ -86,7 +90,7 @@ def main(
             except Exception:  # noqa: BLE001 - nobody else would ever tell the controller
                 _log.error("instance program cannot work")
                 with contextlib.suppress(Exception):
-                    runtime().kill(files.program)
+                    choice.kill(files.program)
                 _last_words(files, clock)
                 return 1
     except AlreadyLocked:

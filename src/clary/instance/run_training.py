@@ -1,4 +1,4 @@
-"""The third step: starts the training program, watches it, ships its output, and tells it to end when it must.
+"""The fourth step: starts the training program, watches it, ships its output, and tells it to end when it must.
 
 The program outlives this one: whoever reads the journal goes on watching. Its start is noted before and after, and the
 runtime finds a program that was started in between, so that there is one program whatever is killed.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from clary.base import faults
 from clary.base.clock import Clock, Instant, later
 from clary.base.telemetry import Logger
-from clary.instance.command import argv
+from clary.instance.command import argv, container
 from clary.instance.decisions import kill_due, watch_again_s
 from clary.instance.failure_file import failure_text
 from clary.instance.hosts import addresses
@@ -31,13 +31,25 @@ from clary.instance.state import (
     Terminated,
 )
 from clary.instance.stops import Stops
-from clary.jobs.failure import internal_error
+from clary.jobs.failure import client_error, internal_error
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask
-from clary.runtimes.port import CannotStart, Exited, Limits, Lost, Mount, ProgramSpec, Running, Runtime
+from clary.runtimes.port import (
+    CannotStart,
+    EngineAway,
+    Exited,
+    ImageUnusable,
+    Limits,
+    Lost,
+    Mount,
+    ProgramSpec,
+    Running,
+    Runtime,
+)
 
 _SETTLED_AFTER_S = 60.0
 _SHIP_AGAIN_S = 1.0
+_TRY_AGAIN_S = 1.0
 _SHIP_PATIENCE_S = 60.0
 _KILLED = 128 + signal.SIGKILL
 
@@ -50,7 +62,6 @@ class RunTraining:
     """
 
     name = "run training"
-    message = None
 
     def __init__(
         self,
@@ -82,6 +93,7 @@ class RunTraining:
         self._moved_bytes = 0
         self._moved_at = Instant(0)
         self._gone_at: Instant | None = None
+        self.message: str | None = None
 
     def is_done(self, state: State) -> bool:
         """See `steps.Step`."""
@@ -100,17 +112,22 @@ class RunTraining:
             case Running():
                 return self._watch(self._shipper)
             case Exited():
-                exit_code = program.exit_code
-                lost = False
+                exit_code, starved, lost = program.exit_code, program.out_of_memory, False
             case Lost():
                 # Our own SIGKILL may have hit whoever watched it, too.
-                exit_code, lost = _KILLED, not state.killing
+                exit_code, starved, lost = _KILLED, False, not state.killing
         if not self._all_shipped(self._shipper):
             return 0.01 if self._shipper.failures == 0 else _SHIP_AGAIN_S
         text = "" if lost or exit_code == 0 else failure_text(self._files.opt_ml)
         faults.point("instance.ended")
         self._log.info("program ended", exit_code=None if lost else exit_code, lost=lost)
-        end = Ended(at=self._clock.now(), exit_code=None if lost else exit_code, failure_text=text, lost=lost)
+        end = Ended(
+            at=self._clock.now(),
+            exit_code=None if lost else exit_code,
+            failure_text=text,
+            out_of_memory=starved,
+            lost=lost,
+        )
         self._journal.note(end)
         self.leave()
         return 0
@@ -132,12 +149,20 @@ class RunTraining:
             self._journal.note(ProgramStarting(at=now, log_stream=stream))
         try:
             limits = program_limits(self._task, cpus=os.cpu_count() or 1, memory_bytes=_memory_bytes())
-            spec = program_spec(self._task, self._files, self._runtime.network_interface, limits)
+            spec = program_spec(
+                self._task, self._files, self._runtime.network_interface, limits, self._task.program.reference
+            )
             self._runtime.start(spec)
+        except EngineAway as error:
+            self._log.warning("program not started", error=str(error))
+            self.message = str(error)
+            return _TRY_AGAIN_S
         except CannotStart as error:
             self._log.error("program cannot be started")
-            self._journal.note(Failed(at=self._clock.now(), failure=internal_error(str(error))))
+            whose = client_error if isinstance(error, ImageUnusable) else internal_error
+            self._journal.note(Failed(at=self._clock.now(), failure=whose(str(error))))
             return 0
+        self.message = None
         faults.point("instance.training")
         self._journal.note(ProgramStarted(at=self._clock.now()))
         self._log.info("program started", log_stream=self._journal.state.log_stream)
@@ -162,7 +187,11 @@ class RunTraining:
         if not self._stops.begun():
             return
         if not self._journal.state.terminated:
-            self._runtime.signal(self._files.program, signal.SIGTERM)
+            try:
+                self._runtime.signal(self._files.program, signal.SIGTERM)
+            except EngineAway as error:
+                self._log.warning("program not told to end", error=str(error))
+                return  # tried again at the next turn
             faults.point("instance.stopping")
             self._journal.note(Terminated(at=now))
             self._moved_at = now  # it may end at any moment now: look closely
@@ -187,8 +216,10 @@ class RunTraining:
         return False
 
 
-def program_spec(task: InstanceTask, files: InstanceFiles, network_interface: str, limits: Limits) -> ProgramSpec:
-    """What the runtime is to start. Pure."""
+def program_spec(
+    task: InstanceTask, files: InstanceFiles, network_interface: str, limits: Limits, image: str | None = None
+) -> ProgramSpec:
+    """What the runtime is to start: in a container of `image`, if one is given. Pure."""
     return ProgramSpec(
         argv=argv(task),
         environment=program_environment(task, network_interface),
@@ -203,6 +234,7 @@ def program_spec(task: InstanceTask, files: InstanceFiles, network_interface: st
         output=str(files.output),
         isolated_network=task.enable_network_isolation,
         limits=limits,
+        container=None if image is None else container(task, image),
     )
 
 

@@ -127,8 +127,8 @@ class Runtime(Protocol):
         ...
 
     def provide_image(self, image: str, say: Say, cancelled: Callable[[], bool]) -> str | None:
-        """Have the image on this machine; blocks while it is pulled. Returns its id, by which it can be started from then
-        on whatever its name comes to mean; None from a runtime without images, and when cancelled.
+        """Have the image on this machine; blocks while it is pulled. Returns its digest or its id, by which it is started
+        from then on whatever its name comes to mean; None from a runtime without images, and when cancelled.
 
         Raises `ImageUnusable` if it cannot be had, and `EngineAway`.
         """

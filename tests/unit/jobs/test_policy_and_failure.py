@@ -8,9 +8,9 @@ from clary.jobs.failure import (
     FailureKind,
     JobFailed,
     JobFailure,
-    program_failure,
     client_error,
     internal_error,
+    program_failure,
 )
 from clary.jobs.model import RetryStrategy
 from clary.jobs.policy import RESTARTS_AFTER_LOSS, may_restart_after_loss, may_retry, remaining_runtime_s

@@ -8,7 +8,7 @@ import pytest
 
 from clary.base.clock import Instant
 from clary.jobs import transitions
-from clary.jobs.failure import program_failure, internal_error
+from clary.jobs.failure import internal_error, program_failure
 from clary.jobs.model import MetricData
 from clary.jobs.status import TERMINAL, Event
 from factories import NOW, STEPS, arn, make_job

@@ -6,6 +6,7 @@ its containers, so that the engine has to be on this machine.
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,7 @@ def describe_engine(client: docker.APIClient, url: str) -> Engine:
 @contextlib.contextmanager
 def connect(url: str, *, timeout_s: int = _TIMEOUT_S) -> Iterator[docker.APIClient]:
     """A client of the engine's API, for the calls of the block. Raises `EngineAway`."""
+    _reach(url)
     with translated(url):
         client = docker.APIClient(base_url=url, version="auto", timeout=timeout_s)
     try:
@@ -128,8 +130,19 @@ def translated(url: str) -> Iterator[None]:
         if error.response is not None and error.response.status_code in {502, 503, 504}:
             raise EngineAway(f"The container engine at {url} is not ready: {explanation(error)}") from error
         raise
-    except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise EngineAway(f"The container engine at {url} does not answer. {_cure(url, error)}") from error
+
+
+def _reach(url: str) -> None:
+    """Whether anybody listens: the client leaves its socket open where nobody does. Raises `EngineAway`."""
+    if not url.startswith(_UNIX):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(url.removeprefix(_UNIX))
+        except OSError as error:
+            raise EngineAway(f"The container engine at {url} does not answer. {_cure(url, error)}") from error
 
 
 def explanation(error: docker.errors.APIError) -> str:

@@ -18,7 +18,7 @@ import msgspec
 from clary.base.telemetry import get_logger
 from clary.runtimes.docker.engine import Engine, connect
 from clary.runtimes.docker.notes import Marker, Outcome
-from clary.runtimes.docker.output import copy_output
+from clary.runtimes.docker.output import Attachment, copy_log
 from clary.runtimes.docker.ownership import needs_reclaiming, reclaim
 from clary.runtimes.port import EngineAway
 from clary.runtimes.supervision import boot_id
@@ -33,22 +33,27 @@ Describe = Callable[[docker.APIClient, str], Engine]
 class Follower(threading.Thread):
     """Copies a container's output to its end, and then notes how the container ended, in the file that it holds locked.
 
-    It goes on while the engine is away, for as long as this process lives.
+    It goes on while the engine is away, for as long as this process lives. `attachment` listens to the container since
+    before its start; without one, the engine's own copy of the output is read.
     """
 
-    def __init__(self, marker: Marker, lock: int, describe: Describe) -> None:
+    def __init__(self, marker: Marker, lock: int, describe: Describe, attachment: Attachment | None = None) -> None:
         super().__init__(daemon=True, name=f"follow {marker.name}")
         self._marker = marker
         self._lock = lock
         self._describe = describe
+        self._attachment = attachment
 
     def run(self) -> None:
         """See above."""
         try:
             output = _open(Path(self._marker.output))
             try:
-                while (outcome := self._attempt(output)) is None:
-                    time.sleep(_TRY_AGAIN_S)  # the engine is away, or tells of the end later than of the output's
+                whole = output is None  # nobody will ever read it
+                if output is not None and self._attachment is not None:
+                    whole = self._attachment.copy(output)
+                while (outcome := self._attempt(None if whole else output)) is None:
+                    time.sleep(_TRY_AGAIN_S)
             finally:
                 if output is not None:
                     os.close(output)
@@ -58,25 +63,25 @@ class Follower(threading.Thread):
         except Exception:  # noqa: BLE001  a disk that is full, say: the next question about the program tries again
             _log.error("container not followed", container=self._marker.name)
         finally:
+            if self._attachment is not None:
+                self._attachment.close()
             os.close(self._lock)
 
     def _attempt(self, output: int | None) -> Outcome | None:
+        """Copy what there is to `output`, None once it is whole, and see how the container ended; None: not yet."""
         marker = self._marker
         try:
             with connect(marker.url) as client:
                 found = inspect(client, marker.name)
+                if found is not None and output is not None and is_running(found):
+                    copy_log(client, found["Id"], output, marker.output_base, follow=True)
+                    found = inspect(client, marker.name)
                 if found is None:
                     return Outcome(exit_code=None)
-                if output is not None:
-                    ended_at = copy_output(client, found["Id"], output, marker.output_base)
-                    found = inspect(client, marker.name)
-                    if found is None:
-                        return Outcome(exit_code=None)
-                    # An output that ended before its container was cut short by the engine's own end.
-                    if is_running(found) or _finished(found) > ended_at:
-                        return None
-                elif is_running(found):
+                if is_running(found):
                     return None
+                if output is not None:
+                    copy_log(client, found["Id"], output, marker.output_base, follow=False)
                 own(client, marker, self._describe)
                 return _outcome(found, marker)
         except EngineAway as error:

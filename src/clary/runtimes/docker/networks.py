@@ -4,8 +4,11 @@ Called by `runtime`. Each has a small subnet of its own, chosen here, because th
 networks and no more. A network without egress has no address of the machine on it either.
 """
 
+import contextlib
+import fcntl
 import ipaddress
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +27,21 @@ _TRIES = 50
 Subnet = ipaddress.IPv4Network
 
 
+@contextlib.contextmanager
+def turn(instances: Path) -> Iterator[None]:
+    """One at a time among the instances of a home: networks and GPUs are chosen by looking at those of the others."""
+    lock = os.open(instances / ".containers.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
 def ensure_network(
     client: docker.APIClient, name: str, *, isolated: bool, engine: Engine, labels: dict[str, str]
 ) -> str:
-    """The id of the network, made if need be. Only one caller at a time: names of networks are not unique.
+    """The id of the network, made if need be. To be called in one's `turn`: names of networks are not unique.
 
     Raises `CannotStart` when no subnet is left, and what the engine answers.
     """

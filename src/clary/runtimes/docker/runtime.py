@@ -7,11 +7,10 @@ the output is whole, and what the program left is ours. Without a follower the n
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,9 @@ from clary.runtimes.docker import gpus
 from clary.runtimes.docker.container import DIRECTORY_LABEL, GPUS_LABEL, container_document
 from clary.runtimes.docker.engine import Engine, connect, describe_engine, engine_problem, explanation
 from clary.runtimes.docker.follower import Follower, inspect, is_running, own
-from clary.runtimes.docker.networks import ensure_network, remove_if_empty
+from clary.runtimes.docker.networks import ensure_network, remove_if_empty, turn
 from clary.runtimes.docker.notes import Files, Marker, Outcome
+from clary.runtimes.docker.output import Attachment
 from clary.runtimes.port import (
     CannotStart,
     Container,
@@ -96,10 +96,17 @@ class DockerRuntime:
             marker = files.read_marker() or self._mark(spec, spec.container, files)
             faults.point("container.marked")
             with connect(marker.url) as client:
-                if not self._start(client, spec, spec.container, marker, files, lock):
-                    return
-            faults.point("container.started")
-            Follower(files.read_marker() or marker, lock, self._describe).start()
+                self._make(client, spec, spec.container, marker, files)
+                attachment = Attachment(marker.url, marker.name) if self._is_new(client, marker) else None
+                try:
+                    if attachment is not None and not self._start(client, spec, marker, files, lock):
+                        return
+                    faults.point("container.started")
+                    Follower(marker, lock, self._describe, attachment).start()
+                except BaseException:
+                    if attachment is not None:
+                        attachment.close()
+                    raise
             lock = -1
         finally:
             if lock >= 0:
@@ -163,7 +170,7 @@ class DockerRuntime:
                 own(client, marker, self._describe)
                 with contextlib.suppress(docker.errors.NotFound):
                     client.remove_container(marker.name, v=True, force=True)
-                with _turn(directory):
+                with turn(_instances(directory)):
                     remove_if_empty(client, marker.network)
         except (EngineAway, docker.errors.APIError) as error:
             raise TimeoutError(f"the container {marker.name} cannot be removed: {error}") from error
@@ -194,26 +201,24 @@ class DockerRuntime:
         files.write_marker(marker)
         return marker
 
-    def _start(
-        self,
-        client: docker.APIClient,
-        spec: ProgramSpec,
-        container: Container,
-        marker: Marker,
-        files: Files,
-        lock: int,
-    ) -> bool:
-        """Have the container made and started; whether there is something to follow."""
-        found = inspect(client, marker.name)
-        if found is None and marker.made:
-            return False  # somebody removed it: `state` finds it lost
-        if found is None:
+    def _make(
+        self, client: docker.APIClient, spec: ProgramSpec, container: Container, marker: Marker, files: Files
+    ) -> None:
+        """Have the container made, unless it was made before: if that one is gone, `state` finds it lost."""
+        if marker.made:
+            return
+        if inspect(client, marker.name) is None:
             self._create(client, spec, container, marker)
-        if not marker.made:
-            files.write_marker(msgspec.structs.replace(marker, made=True))
+        files.write_marker(msgspec.structs.replace(marker, made=True))
         faults.point("container.created")
-        if found is not None and found["State"]["Status"] not in {"created", "configured", "initialized"}:
-            return True  # it was started before: once is enough, even if it has ended
+
+    def _is_new(self, client: docker.APIClient, marker: Marker) -> bool:
+        """Whether the container was never started. Once is enough, even if it has ended."""
+        found = inspect(client, marker.name)
+        return found is not None and found["State"]["Status"] in {"created", "configured", "initialized"}
+
+    def _start(self, client: docker.APIClient, spec: ProgramSpec, marker: Marker, files: Files, lock: int) -> bool:
+        """Start the container; whether there is a program in it to follow. Raises `CannotStart`."""
         try:
             client.start(marker.name)
         except docker.errors.APIError as error:
@@ -232,7 +237,7 @@ class DockerRuntime:
     def _create(self, client: docker.APIClient, spec: ProgramSpec, container: Container, marker: Marker) -> None:
         engine = self._describe(client, marker.url)
         directory = Path(spec.directory)
-        with _turn(directory):
+        with turn(_instances(directory)):
             wanted = spec.limits.gpus if engine.nvidia else 0
             chosen = gpus.choose_gpus(gpus.machine_gpus(), _gpus_taken(client), wanted) if wanted else ()
             network = ensure_network(
@@ -330,17 +335,6 @@ def _usage(stats: dict[str, Any]) -> Usage | None:
 def _instances(directory: Path) -> Path:
     """Where the instances lie side by side."""
     return directory.parent.parent
-
-
-@contextlib.contextmanager
-def _turn(directory: Path) -> Iterator[None]:
-    """One at a time among the instances of a home: networks and GPUs are chosen by looking at those of the others."""
-    lock = os.open(_instances(directory) / ".containers.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _short(text: str) -> str:
