@@ -6,16 +6,16 @@ user guide; S3 differs in that its path is encoded once and never normalised.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+import msgspec
 
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 _PLAIN_PATH = re.compile(rb"[A-Za-z0-9\-._~/]*").fullmatch
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """An HTTP request as it stood on the wire.
 
     `raw_path` and `query` are still percent-encoded, `query` comes without its question mark. Names of headers may be of

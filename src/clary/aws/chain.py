@@ -5,8 +5,9 @@ the caller did wrong and `Disconnected` when he has gone; the gateway turns thos
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from clary.aws import json_rpc, rest_json, rpc_cbor, sigv4
 from clary.aws.body import Receive, read_body
@@ -41,8 +42,7 @@ class ServedService:
             rest_json.check_model(self.model, self.handlers)
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """One request before its body is read. `service_name` is that of the signature's scope, None if it is unsigned;
     `service` is the one that answers it, None if none of ours does.
     """

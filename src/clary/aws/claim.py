@@ -4,9 +4,10 @@
 """
 
 import re
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+
+import msgspec
 
 from clary.aws.canonical import Request, headers_by_name, query_pairs
 from clary.aws.refusals import Cause, Refused
@@ -19,8 +20,7 @@ _SCOPED_SERVICE = re.compile(rb"Credential=[^,&]*?(?:/|%2F)([a-z0-9-]+)(?:/|%2F)
 _SHORT_NUMBER = re.compile(r"\d{1,6}", re.ASCII).fullmatch
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """What a request says of its own signature; nothing of it is proved yet.
 
     `amz_date` is ISO 8601 basic, `signed_at` the same in seconds since the epoch, `scope_date` its day. `expires_seconds`
@@ -36,10 +36,14 @@ class Claim:
     signed_at: int
     signed_headers: tuple[bytes, ...]
     signature: str
-    session_token: str | None = field(repr=False)
+    session_token: str | None
     expires_seconds: int | None
     declared_hash: str | None
-    headers: dict[bytes, bytes] = field(repr=False)
+    headers: dict[bytes, bytes]
+
+    def __repr__(self) -> str:
+        """Without what opens doors."""
+        return f"Claim({self.access_key_id}/{self.scope})"
 
     @property
     def scope(self) -> str:

@@ -11,10 +11,13 @@ import asyncio
 import resource
 import uuid
 from typing import Any, Final
+from urllib.parse import unquote
 
 import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from clary.aws.cycle import Cycle
 
 HEADERS_SECONDS = 20.0
 """From the first byte of a request, or from the connection's beginning, to the end of its headers."""
@@ -101,16 +104,42 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header."""
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
         self._count(len(name) + len(value) + 32)
 
     def on_headers_complete(self) -> None:
-        """The headers are whole."""
+        """The headers are whole: begin the request, or let it wait for those before it."""
         self._in_headers = False
         self._disarm_headers()
-        if not self.url.startswith(b"/"):
-            self.url = _with_path(self.url)
-        super().on_headers_complete()
+        target = httptools.parse_url(self.url if self.url.startswith(b"/") else _with_path(self.url))
+        version = self.parser.get_http_version()
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["http_version"] = version
+        self.scope["path"] = unquote(target.path.decode("ascii"))
+        self.scope["raw_path"] = target.path
+        self.scope["query_string"] = target.query or b""
+        is_first = self._idle()
+        self.cycle = Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if is_first:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def pause_writing(self) -> None:
         """The caller does not take his answer as fast as it comes."""

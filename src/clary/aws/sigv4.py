@@ -10,7 +10,8 @@ Both forms are read: the Authorization header, and the presigned query. Source: 
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from clary.aws import canonical
 from clary.aws.canonical import EMPTY_SHA256, Request
@@ -35,8 +36,7 @@ UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 SKEW_SECONDS = 15 * 60
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Credential:
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
     """A key pair and whom it stands for.
 
     `session_token` and `expiration` are set for temporary credentials: the token must then be sent, and from that instant
@@ -44,12 +44,16 @@ class Credential:
     """
 
     access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str | None = field(default=None, repr=False)
+    secret_access_key: str
+    session_token: str | None = None
     account_id: str
     principal_arn: str
     user_id: str
     expiration: Instant | None = None
+
+    def __repr__(self) -> str:
+        """Without what opens doors."""
+        return f"Credential({self.access_key_id}, {self.principal_arn})"
 
 
 CredentialLookup = Callable[[str, str | None], Credential | None]
@@ -68,8 +72,7 @@ def prove_session(credential: Credential, session_token: str | None, now: Instan
         raise Refused(Cause.EXPIRED_TOKEN)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verified:
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
     """A proved claim.
 
     `payload_hash` is the hex SHA-256 of the body or one of the markers `UNSIGNED-PAYLOAD` and `STREAMING-…`. For a
@@ -80,7 +83,11 @@ class Verified:
     credential: Credential
     claim: Claim
     payload_hash: str
-    signing_key: bytes = field(repr=False)
+    signing_key: bytes
+
+    def __repr__(self) -> str:
+        """Without what opens doors."""
+        return f"Verified({self.claim!r})"
 
 
 class SigningKeys:

@@ -72,7 +72,7 @@ class Validators:
 
     def _structure(self, shape: StructureShape) -> Check:
         members = {name: self._check(member) for name, member in shape.members.items()}
-        required = tuple(shape.required_members)
+        required = frozenset(shape.required_members)
         is_union = bool(shape.metadata.get("union"))
         find = members.get
 
@@ -80,16 +80,18 @@ class Validators:
             if type(value) is not dict:
                 scalars.refuse(value, "a structure")
             cleaned = {}
+            before = len(violations)
             for name, item in value.items():
                 member = find(name)
                 if member is not None and item is not None:
-                    before = len(violations)
                     cleaned[name] = member(item, violations)
                     if len(violations) != before:
                         _prefix(violations, before, name)
-            for name in required:
-                if name not in cleaned:
-                    _add(violations, ["null", "Member must not be null", _lower_first(name)])
+                        before = len(violations)
+            if not required <= cleaned.keys():
+                for name in shape.required_members:
+                    if name not in cleaned:
+                        _add(violations, ["null", "Member must not be null", _lower_first(name)])
             if is_union and len(cleaned) != 1:
                 _add(violations, ["", "Exactly one member of the union must be set"])  # (inferred)
             return cleaned
@@ -158,8 +160,10 @@ class Validators:
         text_of_pattern: str | None = shape.metadata.get("pattern")
         show = _left_out if _is_sensitive(shape) else _shown
         ceiling = float("inf") if high is None else high
+        pattern: Pattern | None = None
 
         def check(value: Any, violations: list[Violation]) -> str:
+            nonlocal pattern
             if type(value) is not str:
                 scalars.refuse(value, "a String")
             length = len(value)
@@ -168,7 +172,8 @@ class Validators:
             elif length < low:
                 _add(violations, [show(value), _AT_LEAST.format(low)])
             if text_of_pattern is not None:
-                pattern = self._pattern(text_of_pattern)
+                if pattern is None:  # compiled when it is first needed: all of them would keep the server from starting
+                    pattern = self._pattern(text_of_pattern)
                 if (pattern.is_linear or length <= ceiling) and not pattern.matches(value):
                     _add(violations, [show(value), _pattern_rule(text_of_pattern)])
             if enum and value not in enum:

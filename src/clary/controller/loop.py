@@ -83,7 +83,7 @@ class Controller:
         """
         name = job.training_job_name
         self._open.add(name)
-        self._queue.wait(name, len(job.hosts))
+        self._queue.wait(name, job.request.resource_config.all_instances_count)
         # A pass may be under way on a job of that name which was deleted: at its end it forgets whom it knows by it.
         if self._queue.may_launch(name) or name in self._passes:
             self.wake(name)

@@ -106,10 +106,14 @@ MEMBERS: tuple[Member, ...] = (
         "OutputDataConfig.CompressionType",
         "GZIP: one tar.gz each; NONE: an object for every file, below output/model/.",
     ),
-    _acts(f"{_RESOURCES}.InstanceType", "Told to the program in resourceconfig.json. It limits nothing yet."),
+    _acts(
+        f"{_RESOURCES}.InstanceType",
+        "Told to the program in resourceconfig.json. A container gets no more processors, memory and GPUs than the type has.",
+    ),
     _acts(f"{_RESOURCES}.InstanceCount", "So many hosts, algo-1 and on, each a program of its own."),
-    _recorded(
-        f"{_RESOURCES}.VolumeSizeInGB", "The instance uses the disk of this machine; its size is not limited yet."
+    _acts(
+        f"{_RESOURCES}.VolumeSizeInGB",
+        "The size in GiB of what /opt/ml and /tmp share, where the machine can (setting `volumes`) and the type has no instance store.",
     ),
     _refused(f"{_RESOURCES}.VolumeKmsKeyId", "there is no key management yet, and the disk would not be encrypted"),
     _refused(f"{_RESOURCES}.KeepAlivePeriodInSeconds", "warm pools are not there yet"),
@@ -191,9 +195,9 @@ def refuse_unsupported(params: dict[str, Any], rows: RefusedRows = _REFUSED) -> 
 
 def _set_members(params: dict[str, Any], rows: RefusedRows, above: str) -> Iterator[tuple[str, Member]]:
     """The members that are set, each with its place in AWS's notation ("inputDataConfig.1.member.inputMode")."""
-    for name, value in params.items():
-        row = rows.get(name)
-        if row is None or not value:
+    for name in [name for name in params if name in rows]:
+        row, value = rows[name], params[name]
+        if not value:
             continue
         where = above + name[0].lower() + name[1:]
         if isinstance(row, Member):

@@ -134,7 +134,7 @@ class Tags:
 
 def new_tags(params: dict[str, Any]) -> tuple[Tag, ...]:
     """The member Tags of a request that creates or tags a resource. Raises `ValidationException` (texts inferred)."""
-    tags = msgspec.convert(params.get("Tags", ()), tuple[Tag, ...])
+    tags = tuple(msgspec.convert(tag, Tag) for tag in params.get("Tags", ()))
     keys = [tag.key for tag in tags]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:

@@ -1,6 +1,5 @@
 """The old presigned URLs of S3, with botocore as their maker."""
 
-from dataclasses import replace
 from unittest import mock
 from urllib.parse import urlsplit
 
@@ -8,6 +7,7 @@ import botocore.auth
 import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from msgspec.structs import replace
 
 from clary.aws import sigv2
 from clary.aws.canonical import Request

@@ -1,7 +1,6 @@
 """Signature Version 4, with AWS's published examples and botocore's signers as judges."""
 
 import hashlib
-from dataclasses import replace
 from datetime import UTC, datetime
 from unittest import mock
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from clary.aws import sigv4
 from clary.aws.canonical import Request, canonical_path, canonical_query

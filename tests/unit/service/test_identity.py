@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from urllib.parse import unquote
 
 import pytest
+from msgspec.structs import replace
 
 from clary.aws.canonical import Request
 from clary.aws.errors import AwsError
