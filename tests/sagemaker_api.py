@@ -68,7 +68,7 @@ class SageMaker:
                 checks=NoChecks(),
                 tokens=tokens,
                 clock=self.clock,
-                capabilities=Capabilities,
+                capabilities=lambda _program: Capabilities(),
                 submit=lambda job: self.submitted.append(job.training_job_name),
                 wake=self._wake,
             ),

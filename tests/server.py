@@ -30,7 +30,8 @@ PATIENCE_S = 120
 
 
 class Server:
-    """`clary serve` on `home`; `faults` are CLARY_FAULT_… variables for it and its children."""
+    """`clary serve` on `home`; `faults` are CLARY_… variables for it and its children. Without one that says otherwise it uses no
+    container engine."""
 
     def __init__(self, home, **faults):
         self.home = Path(home)
@@ -45,7 +46,7 @@ class Server:
             [*CLARY, "serve", "--home", str(self.home), "--listen", "127.0.0.1:0"],
             stdout=subprocess.PIPE,
             stderr=self.log,
-            env=environment | self.faults | faults,
+            env=environment | {"CLARY_CONTAINER_ENGINE": "none"} | self.faults | faults,
         )
         line = self.process.stdout.readline().decode()
         if not line.startswith("clary is ready on "):

@@ -35,11 +35,14 @@ from clary.compute.local import LocalCompute
 from clary.compute.port import Capabilities, LaunchFailed
 from clary.controller.act import Actor
 from clary.controller.loop import Controller
+from clary.controller.tasks import Site
 from clary.jobs.instance_files import InstanceFiles
+from clary.jobs.model import Program
 from clary.jobs.task import StorageGrant
 from clary.logs.files import FileLogStore
 from clary.logs.metric_files import FileMetricSeries
-from clary.runtimes import volumes
+from clary.runtimes import choice, volumes
+from clary.runtimes.docker.watch import EngineWatch
 from clary.runtimes.process import ProcessRuntime
 from clary.runtimes.python_paths import NoPython, python_environment_paths
 from clary.runtimes.volume_setting import VolumeSetting
@@ -115,20 +118,24 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         stack.push_async_callback(s3.stop)
         store = await SqliteStore.open(home.database)
         stack.push_async_callback(store.close)
+        engine = EngineWatch(settings.container_engine, os.environ, home.root / "instances")
+        await engine.look()
         images = ImageCatalogue(
-            load_catalogue(settings.images), python_paths=_python_paths, ecr_helper=_ecr_helper(settings.ecr_profile)
+            load_catalogue(settings.images),
+            python_paths=_python_paths,
+            container_problem=lambda: engine.problem,
+            ecr_helper=_ecr_helper(settings.ecr_profile),
         )
         await asyncio.to_thread(images.environment_paths, Path(sys.prefix))
-        runtime = ProcessRuntime()
         volume_setting = await asyncio.to_thread(_volume_setting, settings, home)
 
         def release_program(directory: Path) -> None:
-            runtime.release(directory)
+            choice.release(directory)
             faults.point("app.program_released")
             volumes.detach(InstanceFiles(directory.parent).volume)  # what is mounted cannot be deleted
 
         compute = LocalCompute(
-            home.root, logs=home.logs, release_program=release_program, runtime_problem=runtime.problem
+            home.root, logs=home.logs, release_program=release_program, runtime_problem=ProcessRuntime().problem
         )
         await asyncio.to_thread(compute.capabilities)  # looks for a problem now rather than at the first request
         stack.push_async_callback(compute.close)
@@ -137,10 +144,13 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             compute=compute,
             grants=_Grants(sts),
             clock=clock,
-            region=settings.region,
-            s3_endpoint_url=s3.endpoint_url,
-            limited=settings.instance_limits,
-            volumes=volume_setting.given,
+            site=lambda: Site(
+                region=settings.region,
+                s3_endpoint_url=s3.endpoint_url,
+                container_engine=engine.url or "",
+                limited=settings.instance_limits,
+                volumes=volume_setting.given(),
+            ),
         )
         controller = Controller(
             store=store, compute=compute, actor=actor, clock=clock, instance_count=settings.instances
@@ -166,7 +176,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             checks=DataChecks(_storage(s3), clock=clock, region=settings.region),
             tokens=tokens,
             clock=clock,
-            capabilities=lambda: _capabilities(compute, volume_setting, settings),
+            capabilities=lambda program: _capabilities(program, compute, volume_setting, settings),
             submit=controller.submit,
             wake=controller.wake,
         )
@@ -198,6 +208,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             throttle=Throttle(settings.throttle_rps, burst=settings.throttle_burst),
         )
         await stack.enter_async_context(_background(controller.run()))
+        await stack.enter_async_context(_background(engine.run()))
         listeners = [(listener, None)] if tls_listener is None else [(listener, None), (tls_listener, tls)]
         await stack.enter_async_context(_http(gateway, listeners))
         home.note_server(
@@ -245,11 +256,16 @@ def _volume_setting(settings: Settings, home: Home) -> VolumeSetting:
     return VolumeSetting(settings.volumes, instances)
 
 
-def _capabilities(compute: LocalCompute, volume_setting: VolumeSetting, settings: Settings) -> Capabilities:
+def _capabilities(
+    program: Program, compute: LocalCompute, volume_setting: VolumeSetting, settings: Settings
+) -> Capabilities:
+    """What can run here for a program. That containers can, the image catalogue has seen to."""
+    problem = volume_setting.problem()
+    if program.reference is not None:
+        most = settings.instances
+        return Capabilities(problem=problem, instance_count_max=most, isolated_instance_count_max=most)
     found = compute.capabilities()
-    return msgspec.structs.replace(
-        found, problem=found.problem or volume_setting.problem(), instance_count_max=settings.instances
-    )
+    return msgspec.structs.replace(found, problem=found.problem or problem, instance_count_max=settings.instances)
 
 
 def _python_paths(prefix: Path) -> tuple[str, ...]:

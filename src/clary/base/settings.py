@@ -64,6 +64,12 @@ SETTINGS: tuple[Setting, ...] = (
         "required: else CreateTrainingJob is refused; off: never",
     ),
     Setting(
+        name="container_engine",
+        default="auto",
+        help="Docker Engine API that runs training images: a URL such as unix:///run/docker.sock; auto: DOCKER_HOST, else "
+        "Docker's or Podman's socket where there is one; none: images need a rule of the catalogue",
+    ),
+    Setting(
         name="ecr_profile",
         default="",
         help="profile of ~/.aws/config whose credentials log in at Amazon ECR when an image is pulled; empty: Docker's own "
@@ -104,6 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ecr_profile: str
     instance_limits: bool
     volumes: str
+    container_engine: str
     s3_port: int
     body_limit_bytes: int
     throttle_rps: Mapping[str, float]
@@ -138,6 +145,9 @@ def load(command_line: Mapping[str, str | None], environment: Mapping[str, str])
         instances=_number("instances", values["instances"], 1, 100_000),
         images=Path(values["images"]).expanduser() if values["images"] else None,
         instance_limits=_matching("instance_limits", values["instance_limits"], "on|off", "on or off") == "on",
+        container_engine=_matching(
+            "container_engine", values["container_engine"], r"auto|none|[a-z]+://\S+", "auto, none or a URL"
+        ),
         volumes=_matching("volumes", values["volumes"], "auto|required|off", "auto, required or off"),
         ecr_profile=values["ecr_profile"],
         s3_port=_number("s3_port", values["s3_port"], 0, 55535),

@@ -11,7 +11,7 @@ from clary.base.clock import Clock
 from clary.base.telemetry import get_logger
 from clary.compute.port import Compute
 from clary.controller.intents import Intent, Launch, Release, Renew, Tell
-from clary.controller.tasks import instance_task, storage_grants
+from clary.controller.tasks import Site, instance_task, storage_grants
 from clary.jobs.model import TrainingJob
 from clary.jobs.task import StorageGrant, instance_name
 from clary.storage.session_policy import Grant
@@ -32,46 +32,20 @@ class GrantSource(Protocol):
 
 
 class Actor:
-    """Acts on the instances of jobs. `limited`: these get no more than their types have; `volumes` says whether their disks
-    are as large as was asked, and no larger.
-    """
+    """Acts on the instances of jobs. `site` tells what they are all told, as it is now."""
 
-    def __init__(
-        self,
-        *,
-        compute: Compute,
-        grants: GrantSource,
-        clock: Clock,
-        region: str,
-        s3_endpoint_url: str,
-        container_engine: str = "",
-        limited: bool = True,
-        volumes: Callable[[], bool] = lambda: False,
-    ) -> None:
+    def __init__(self, *, compute: Compute, grants: GrantSource, clock: Clock, site: Callable[[], Site]) -> None:
         self._compute = compute
         self._grants = grants
         self._clock = clock
-        self._region = region
-        self._s3_endpoint_url = s3_endpoint_url
-        self._container_engine = container_engine
-        self._limited = limited
-        self._volumes = volumes
+        self._site = site
 
     async def act(self, job: TrainingJob, intents: Iterable[Intent]) -> None:
         """Carry out the intents of one job, in order. Raises `LaunchFailed` and whatever else stood in the way."""
         for intent in intents:
             match intent:
                 case Launch(host=host):
-                    task = instance_task(
-                        job,
-                        host,
-                        region=self._region,
-                        s3_endpoint_url=self._s3_endpoint_url,
-                        now=self._clock.now(),
-                        container_engine=self._container_engine,
-                        limited=self._limited,
-                        volumes=self._volumes(),
-                    )
+                    task = instance_task(job, host, site=self._site(), now=self._clock.now())
                     await self._compute.launch(task, await self._credentials(job))
                     _log.info("instance launched", training_job_arn=job.training_job_arn, instance=task.instance_name)
                 case Renew(host=host):

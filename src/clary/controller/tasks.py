@@ -31,21 +31,21 @@ def host_groups(job: TrainingJob) -> tuple[HostGroup, ...]:
     )
 
 
-def instance_task(
-    job: TrainingJob,
-    host: str,
-    *,
-    region: str,
-    s3_endpoint_url: str,
-    now: Instant,
-    container_engine: str = "",
-    limited: bool = True,
-    volumes: bool = False,
-) -> InstanceTask:
-    """What `host` must do in the job's present attempt.
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """What is the same for all instances: see the members of these names in `InstanceTask`.
 
-    `limited`: it gets no more than its instance type has; `volumes`: its disk is as large as was asked, and no larger.
+    `volumes`: an instance's disk is as large as was asked, and no larger.
     """
+
+    region: str
+    s3_endpoint_url: str
+    container_engine: str = ""
+    limited: bool = True
+    volumes: bool = False
+
+
+def instance_task(job: TrainingJob, host: str, *, site: Site, now: Instant) -> InstanceTask:
+    """What `host` must do in the job's present attempt."""
     request = job.request
     algorithm = request.algorithm_specification
     groups = host_groups(job)
@@ -54,7 +54,7 @@ def instance_task(
         instance_name=instance_name(job.training_job_name, job.attempt, host),
         training_job_name=job.training_job_name,
         training_job_arn=job.training_job_arn,
-        region=region,
+        region=site.region,
         attempt=job.attempt,
         host=host,
         hosts=job.hosts,
@@ -77,10 +77,10 @@ def instance_task(
         output_compression_type=request.output_data_config.compression_type or "GZIP",
         max_runtime_s=remaining_runtime_s(job, now),
         enable_network_isolation=request.enable_network_isolation,
-        s3_endpoint_url=s3_endpoint_url,
-        container_engine=container_engine,
-        limited=limited,
-        volume_size_in_gb=request.resource_config.volume_size_in_gb if volumes else None,
+        s3_endpoint_url=site.s3_endpoint_url,
+        container_engine=site.container_engine,
+        limited=site.limited,
+        volume_size_in_gb=request.resource_config.volume_size_in_gb if site.volumes else None,
     )
 
 

@@ -136,11 +136,11 @@ def _check_capabilities(request: TrainingJobRequest, capabilities: Capabilities)
         )
     if request.enable_network_isolation and count > capabilities.isolated_instance_count_max:
         raise ValidationException(
-            "EnableNetworkIsolation with more than one instance is not supported by the process runtime, whose hosts "
-            "talk over the machine's loopback."
+            "EnableNetworkIsolation with more than one instance needs containers: the hosts of a job whose programs are "
+            "processes of this machine talk over its loopback."
         )
     if request.enable_inter_container_traffic_encryption and count > 1:
         raise ValidationException(
-            "EnableInterContainerTrafficEncryption with more than one instance is not supported by the process runtime, "
-            "whose hosts talk over the machine's loopback."
+            "EnableInterContainerTrafficEncryption with more than one instance is not supported: the hosts of a job are on "
+            "one machine, and what they say to each other is not encrypted there."
         )

@@ -50,7 +50,7 @@ class TrainingJobs:
         checks: DataChecks,
         tokens: PageTokens,
         clock: Clock,
-        capabilities: Callable[[], Capabilities],
+        capabilities: Callable[[Program], Capabilities],
         submit: Callable[[TrainingJob], None],
         wake: Callable[[str], None],
     ) -> None:
@@ -79,7 +79,7 @@ class TrainingJobs:
         refuse_unsupported(params)
         tags = new_tags(params)
         request, program = await self._resolve(context, params)
-        check_request(request, self._capabilities())
+        check_request(request, self._capabilities(program))
         await self._checks.check(request)
         arn = training_job_arn(context.region, context.account_id, request.training_job_name)
         job = transitions.create(request, training_job_arn=arn, program=program, now=self._clock.now(), tags=tags)

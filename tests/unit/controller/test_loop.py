@@ -14,6 +14,7 @@ from clary.compute.scripted import Machine, ScriptedCompute
 from clary.controller.act import Actor
 from clary.controller.loop import Controller
 from clary.controller.queue import InstanceQueue
+from clary.controller.tasks import Site
 from clary.jobs import transitions
 from clary.jobs.status import Event, SecondaryStatus
 from clary.jobs.task import InstanceTask, StopReason, StorageGrant
@@ -24,6 +25,9 @@ from clary.store.port import NoSuchJob, StaleVersion
 from factories import make_groups, make_job, make_request
 
 S = SecondaryStatus
+
+
+SITE = Site(region="us-east-1", s3_endpoint_url="http://s3")
 
 
 class Grants:
@@ -47,7 +51,7 @@ class Grants:
 @contextlib.asynccontextmanager
 async def controlling(store, compute, *, instance_count=4):
     clock = FixedClock()
-    actor = Actor(compute=compute, grants=Grants(), clock=clock, region="us-east-1", s3_endpoint_url="http://s3")
+    actor = Actor(compute=compute, grants=Grants(), clock=clock, site=lambda: SITE)
     controller = Controller(
         store=store,
         compute=compute,

@@ -2,8 +2,10 @@
 
 import msgspec
 
-from clary.controller.tasks import host_groups, instance_task
+from clary.controller.tasks import Site, host_groups, instance_task
 from factories import NOW, make_channel, make_groups, make_job, make_program, make_request
+
+SITE = Site(region="us-east-1", s3_endpoint_url="http://s3")
 
 
 def channel_for(name, *groups):
@@ -14,9 +16,7 @@ def channel_for(name, *groups):
 
 def tasks(request):
     job = make_job(request=request)
-    return {
-        host: instance_task(job, host, region="us-east-1", s3_endpoint_url="http://s3", now=NOW) for host in job.hosts
-    }
+    return {host: instance_task(job, host, site=SITE, now=NOW) for host in job.hosts}
 
 
 def test_hosts_are_numbered_through_the_groups_in_their_order():
@@ -62,7 +62,7 @@ def test_a_restart_runs_the_image_of_the_first_attempt():
     job = make_job(program=program)
 
     def given(job):
-        return instance_task(job, "algo-1", region="us-east-1", s3_endpoint_url="http://s3", now=NOW).program
+        return instance_task(job, "algo-1", site=SITE, now=NOW).program
 
     assert given(job) == program
     again = msgspec.structs.replace(job, image_digest="mirror/a@sha256:1")
@@ -73,5 +73,5 @@ def test_a_local_environment_has_no_image():
     """It stays what it is."""
     job = make_job(image_digest="x")
 
-    task = instance_task(job, "algo-1", region="us-east-1", s3_endpoint_url="http://s3", now=NOW)
+    task = instance_task(job, "algo-1", site=SITE, now=NOW)
     assert task.program == job.program
