@@ -8,7 +8,6 @@ import json
 import logging
 import socket
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -17,6 +16,7 @@ import pytest
 import uvicorn
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
+from msgspec.structs import replace
 
 from clary.aws import sigv4
 from clary.aws.canonical import Request

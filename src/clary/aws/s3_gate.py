@@ -11,7 +11,6 @@ account's own default key becomes SSE-S3, and under a key that is named it is re
 
 import asyncio
 import contextlib
-import dataclasses
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
 import aiohttp
+import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -217,7 +217,7 @@ class S3Gate:
         except Refused as refused:
             if refused.cause is not Cause.MISMATCH or b"/" in request.raw_path[1:]:
                 raise
-        with_slash = dataclasses.replace(request, raw_path=request.raw_path + b"/")
+        with_slash = msgspec.structs.replace(request, raw_path=request.raw_path + b"/")
         return sigv2.verify(with_slash, credentials=self._callers, now=self._clock.now())
 
 
