@@ -201,7 +201,7 @@ def _run(tool: str, *arguments: str, lock: int | None = None, good: tuple[int, .
         return f"{tool} cannot be run: {error.strerror}"
     if done.returncode in good:
         return None
-    said = " ".join(done.stdout.decode(errors="replace").split())
+    said = " ".join(done.stdout.decode(errors="replace").split()).partition(" dmesg(1)")[0].rstrip(".")
     return said or f"{tool} ended with {done.returncode}"
 
 
