@@ -34,6 +34,7 @@ class Trouble:
     status: int = 0
     message: str = ""
     delay_s: float = 0.0
+    done: bool = False
 
 
 class EngineApi:
@@ -77,9 +78,9 @@ class EngineApi:
         """Answer the next calls with an error. A route is "POST /containers/create": a method and a pattern."""
         self._troubles.append(Trouble(route, times, status=status, message=message))
 
-    def drop(self, route, *, times=1):
-        """Cut the line instead of answering."""
-        self._troubles.append(Trouble(route, times))
+    def drop(self, route, *, times=1, done=False):
+        """Cut the line instead of answering; if `done`, after the work, so that only the answer is lost."""
+        self._troubles.append(Trouble(route, times, done=done))
 
     def delay(self, route, seconds, *, times=1):
         """Answer late."""
@@ -129,6 +130,7 @@ class EngineApi:
                     container.status = "exited"
                     container.exit_code = 0 if self.flavour.podman else 255
                     container.finished_at = ZERO_TIME if self.flavour.podman else now()
+                    container.exits += 1
                     container.changed.notify_all()
 
     def note_line(self, line):

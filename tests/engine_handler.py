@@ -1,6 +1,7 @@
 """The routes of `engine_api`: each answers as the engine does that it stands for."""
 
 import contextlib
+import io
 import json
 import re
 import time
@@ -78,16 +79,22 @@ class Handler(BaseHTTPRequestHandler):
                     raise Refused(trouble.status, trouble.message)
                 else:
                     self.close_connection = True
+                    if trouble.done:
+                        self.wfile = io.BytesIO()
+                        self._route(request)
                     self.connection.shutdown(2)
                     return
-            for (method, pattern), route in _ROUTES.items():
-                found = re.fullmatch(pattern, request.path)
-                if found and method == request.method:
-                    route(self, request, *found.groups())
-                    return
-            raise self.refusal("no page")
+            self._route(request)
         except Refused as refused:
             self.answer(refused.status, self.error(refused))
+
+    def _route(self, request):
+        for (method, pattern), route in _ROUTES.items():
+            found = re.fullmatch(pattern, request.path)
+            if found and method == request.method:
+                route(self, request, *found.groups())
+                return
+        raise self.refusal("no page")
 
     def error(self, refused):
         said = {"message": str(refused)}
@@ -281,15 +288,18 @@ class Handler(BaseHTTPRequestHandler):
             if container.running:
                 self.answer(304)
                 return
-            command = [*(container.document.get("Entrypoint") or ()), *(container.document.get("Cmd") or ())]
-            trouble = self.engine.cannot_exec.get(command[0] if command else "")
-            if trouble:
-                if not self.podman:
-                    container.exit_code = 127 if trouble == "missing" else 126  # and the state stays `created`
-                raise self.refusal(f"start: {trouble}", name=command[0])
+            self.check_executable(container)
             container.start()
         self.engine.on_start(container)
         self.answer(204)
+
+    def check_executable(self, container):
+        command = [*(container.document.get("Entrypoint") or ()), *(container.document.get("Cmd") or ())]
+        trouble = self.engine.cannot_exec.get(command[0] if command else "")
+        if trouble:
+            if not self.podman:
+                container.exit_code = 127 if trouble == "missing" else 126  # and the state stays `created`
+            raise self.refusal(f"start: {trouble}", name=command[0])
 
     def wait(self, request, name):
         container = self.container(name)
@@ -298,8 +308,16 @@ class Handler(BaseHTTPRequestHandler):
             raise self.refusal("wait: condition", name=condition)
         self.begin_stream("application/json")  # the answer begins before the end comes
         self.wfile.flush()
+        if condition == "next-exit" and self.engine.flavour.late_wait:
+            time.sleep(_LATE_S)  # an exit until now is missed, and the wait has no end
+        exits = container.exits
+        over = {
+            "not-running": lambda: not container.running,
+            "next-exit": lambda: container.exits > exits or container.removed,
+            "removed": lambda: container.removed,
+        }[condition]
         with container.changed:
-            while not self.engine.away and not container.fulfils(condition):
+            while not self.engine.away and not over():
                 container.changed.wait(0.02)
         if self.engine.away:
             raise ConnectionResetError
@@ -320,13 +338,15 @@ class Handler(BaseHTTPRequestHandler):
         if not streams:
             raise self.refusal("logs: no stream")
         self.begin_stream()
-        self._copy(container, streams, follow=_true(request, "follow"), write=self.stream)
+        ended = lambda: not container.running  # noqa: E731
+        self._copy(container, streams, ended, follow=_true(request, "follow"), write=self.stream)
         self.end_stream()
 
     def attach(self, request, name):
         container = self.container(name)
-        if self.podman and container.status in ("exited", "stopped"):
-            container.status, container.exit_code = "initialized", 0  # attaching makes it anew: its exit code is gone
+        if self.podman and not container.running:
+            self.check_executable(container)  # attaching makes it ready to run, anew if it has ended
+            container.status, container.exit_code = "initialized", 0
         kind = "raw"
         if not container.tty and tuple(map(int, self.engine.flavour.api.split("."))) >= (1, 42):
             kind = "multiplexed"
@@ -336,22 +356,22 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.wfile.write("\r\n".join([*lines, "", ""]).encode())
         streams = [one for one in STREAMS if _true(request, one)]
-        start = 0 if _true(request, "logs") else container.printed()
-        self._copy(container, streams, follow=_true(request, "stream"), write=self.wfile.write, start=start)
+        start, exits = 0 if _true(request, "logs") else container.printed(), container.exits
+        ended = lambda: container.exits > exits  # noqa: E731  one that has not started, or has ended, may start yet
+        self._copy(container, streams, ended, follow=_true(request, "stream"), write=self.wfile.write, start=start)
 
-    def _copy(self, container, streams, *, follow, write, start=0):
+    def _copy(self, container, streams, ended, *, follow, write, start=0):
         while True:
-            with container.changed:
-                ended = not container.running or container.removed  # before the output is read: nothing comes after it
+            over = ended() or container.removed  # asked before the output is read: nothing comes after it
             data, start = container.frames(start, streams)
             write(data)
             self.wfile.flush()
             if self.engine.away:
                 raise ConnectionResetError
-            if ended or not follow:
+            if over or not follow:
                 return
             with container.changed:
-                if container.running and start == container.printed():
+                if not ended() and start == container.printed():
                     container.changed.wait(0.02)
 
     def stats(self, _, name):
@@ -414,6 +434,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(204)
 
 
+_LATE_S = 0.2
 _LOG_DRIVERS = (
     ("", "awslogs", "fluentd", "gcplogs", "gelf", "journald", "json-file", "local", "none", "splunk", "syslog"),
     ("", "journald", "json-file", "k8s-file", "none", "passthrough"),

@@ -16,7 +16,9 @@ STREAMS = {"stdout": 1, "stderr": 2}
 
 @dataclass(frozen=True)
 class Flavour:
-    """Which engine it is. `states`: an inspected container's Status tells Podman's own states, as before 5.8."""
+    """Which engine it is. What sets versions of Podman apart: `own_states`: an inspected container's Status tells Podman's
+    own states; `late_wait`: a wait for the next exit answers before it has begun to look; `cdi`: it takes device requests.
+    """
 
     name: str
     version: str
@@ -24,6 +26,7 @@ class Flavour:
     rootless: bool = False
     cgroup_version: str = "2"
     own_states: bool = False
+    late_wait: bool = False
     cdi: bool = True
 
     @property
@@ -32,8 +35,8 @@ class Flavour:
 
 
 DOCKER = Flavour("Docker", "20.10.24", "1.41", cgroup_version="1")
-PODMAN = Flavour("Podman", "5.8.2", "1.44")
-PODMAN_4 = Flavour("Podman", "4.3.1", "1.41", rootless=True, own_states=True, cdi=False)
+PODMAN = Flavour("Podman", "6.0.0", "1.44")
+PODMAN_4 = Flavour("Podman", "4.3.1", "1.41", rootless=True, own_states=True, late_wait=True, cdi=False)
 
 
 def image(**config):
@@ -68,6 +71,7 @@ class FakeContainer:
         self.signals = []
         self.deaf = False  # no signal but SIGKILL ends it
         self.removed = False
+        self.exits = 0
         self.changed = threading.Condition()
         self._flavour = flavour
         self._printed = []  # (stream, bytes)
@@ -87,6 +91,7 @@ class FakeContainer:
         with self.changed:
             self.status, self.exit_code, self.oom = "exited", 137 if oom else exit_code, oom
             self.finished_at = now()
+            self.exits += 1
             self.changed.notify_all()
 
     def clean_up_late(self):
@@ -102,12 +107,6 @@ class FakeContainer:
         self.signals.append(number)
         if number == 9 or (number == 15 and not self.deaf):
             self.end(128 + number)
-
-    def fulfils(self, condition):
-        """Whether a wait for this condition is over."""
-        if condition == "removed" or self.removed:
-            return self.removed
-        return not self.running and not (condition == "next-exit" and self.status == "created")
 
     def printed(self):
         return len(self._printed)
