@@ -13,14 +13,12 @@ _log = get_logger("runtimes")
 
 
 class VolumeSetting:
-    """The setting, for instances whose disks lie below `directory`. Tries whether volumes can be made; takes some 30 ms."""
+    """The setting, for instances whose disks lie below `directory`. Tries once whether volumes can be made; takes some 30 ms."""
 
     def __init__(
         self, setting: str, directory: Path, *, problem: Callable[[Path], str | None] = volumes.problem
     ) -> None:
         self._setting = setting
-        self._directory = directory
-        self._look = problem
         self._why = None if setting == "off" else problem(directory)
         if self._why is not None:
             _log.info("VolumeSizeInGB is no limit here", why=self._why)
@@ -30,9 +28,7 @@ class VolumeSetting:
         return self._setting != "off" and self._why is None
 
     def problem(self) -> str | None:
-        """Why no job can be taken, with the cure; looked for again each time, until there is none."""
-        if self._setting != "required":
+        """Why no job can be taken, with the cure."""
+        if self._setting != "required" or self._why is None:
             return None
-        if self._why is not None:
-            self._why = self._look(self._directory)
-        return None if self._why is None else f"The setting `volumes` asks for volumes, and there are none: {self._why}"
+        return f"The setting `volumes` asks for volumes, and there are none: {self._why}, and start Clary again"

@@ -33,9 +33,10 @@ def test_off_does_not_even_look():
     assert (found.given(), found.problem()) == (False, None)
 
 
-def test_required_refuses_until_there_are_volumes():
-    """With the reason; the cure works without another start of the server."""
-    found = setting("required", WHY, WHY, None)
+def test_required_refuses_without_them():
+    """With the reason and the cure."""
+    found = setting("required", WHY)
     assert not found.given()
-    assert found.problem() == f"The setting `volumes` asks for volumes, and there are none: {WHY}"
-    assert (found.problem(), found.given()) == (None, True)
+    assert found.problem() == (
+        f"The setting `volumes` asks for volumes, and there are none: {WHY}, and start Clary again"
+    )
