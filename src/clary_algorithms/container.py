@@ -1,12 +1,13 @@
 """The program's side of SageMaker's container contract: what stands under /opt/ml, and how a program ends.
 
-Called by each algorithm's `__main__` (`run`), which hands in the program as a function of a `Container`. Knows no
-algorithm. Imports nothing heavy: its first log line is the first sign of life that a user sees.
+Called by each algorithm's `__main__` (`run`, then `leave`), which hands in the program as a function of a `Container`.
+Knows no algorithm. Imports nothing heavy: its first log line is the first sign of life that a user sees.
 
 Sources: the developer guide on running your own training container (layout, failure file, signals); captured
 hyperparameters.json, inputdataconfig.json, resourceconfig.json and checkpointconfig.json.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 #: Another root for /opt/ml: the variable that the training toolkit reads.
 BASE_DIRECTORY_VARIABLE = "SAGEMAKER_BASE_DIR"
@@ -55,7 +56,7 @@ class Container:
     """What the platform tells this host about the job.
 
     `hyperparameters` are the strings as sent. `hosts` are in the platform's order, so that every host picks the same
-    first one. `checkpoint_directory` is None unless the job asked for checkpoints.
+    first one. `checkpoint_directory` is None unless the job asked for checkpoints. `failure_file` is for `fail`.
     """
 
     hyperparameters: dict[str, str]
@@ -64,6 +65,7 @@ class Container:
     current_host: str
     model_directory: Path
     checkpoint_directory: Path | None
+    failure_file: Path
 
 
 class Termination:
@@ -135,6 +137,7 @@ def read_container(root: Path) -> Container:
         current_host=resources["current_host"],
         model_directory=root / "model",
         checkpoint_directory=Path(checkpoints) if checkpoints else None,
+        failure_file=_failure_file(root),
     )
 
 
@@ -152,21 +155,38 @@ def run(program: Program, arguments: Sequence[str], *, root: Path | None = None)
             raise AlgorithmError(f"This program knows the command 'train' only, not {list(arguments)}")
         program(read_container(root), termination)
     except CustomerError as error:
-        return _fail(root, f"{error}", EXIT_CUSTOMER_ERROR)
+        return fail(_failure_file(root), f"{error}", EXIT_CUSTOMER_ERROR)
     except AlgorithmError as error:
-        return _fail(root, f"{error}", EXIT_ALGORITHM_ERROR)
+        return fail(_failure_file(root), f"{error}", EXIT_ALGORITHM_ERROR)
     except Exception as error:  # noqa: BLE001 -- whatever it is, the failure file must say so
-        traceback.print_exc()
-        return _fail(root, f"{type(error).__name__}: {error}", EXIT_ALGORITHM_ERROR)
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+        return fail(_failure_file(root), f"{type(error).__name__}: {error}", EXIT_ALGORITHM_ERROR)
     return 0
 
 
-def _fail(root: Path, reason: str, exit_code: int) -> int:
-    log(reason, "ERROR")
-    failure = root / "output" / "failure"
-    failure.parent.mkdir(parents=True, exist_ok=True)
-    failure.write_text(reason[:FAILURE_MAX_CHARACTERS], encoding="utf-8")
+def fail(failure_file: Path, reason: str, exit_code: int) -> int:
+    """Say in the log and in the failure file why the program ends; returns the exit code. Raises nothing."""
+    try:
+        log(reason, "ERROR")
+        failure_file.parent.mkdir(parents=True, exist_ok=True)
+        failure_file.write_text(reason[:FAILURE_MAX_CHARACTERS], encoding="utf-8", errors="replace")
+    except (OSError, ValueError) as error:  # no reader of the log, a full disk: the exit code must still tell
+        with contextlib.suppress(OSError):
+            log(f"The failure file cannot be written: {error}", "ERROR")
     return exit_code
+
+
+def leave(exit_code: int) -> NoReturn:
+    """End the process at once, without a word to any library: taking leave, one may wait for hosts that have failed."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(exit_code)
+
+
+def _failure_file(root: Path) -> Path:
+    return root / "output" / "failure"
 
 
 def _read(path: Path, *, optional: bool = False) -> dict[str, Any]:

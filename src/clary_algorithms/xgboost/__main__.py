@@ -1,9 +1,8 @@
 """The entrypoint. Says that it lives before it imports numpy, scipy and xgboost, which takes most of a second."""
 
-import os
 import sys
 
-from clary_algorithms.container import Container, Termination, log, run
+from clary_algorithms.container import Container, Termination, leave, log, run
 
 
 def train(container: Container, termination: Termination) -> None:
@@ -15,8 +14,4 @@ def train(container: Container, termination: Termination) -> None:
 
 
 if __name__ == "__main__":
-    exit_code = run(train, sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Not sys.exit: after an error the library's tracker may wait for hosts that will never come.
-    os._exit(exit_code)
+    leave(run(train, sys.argv[1:]))

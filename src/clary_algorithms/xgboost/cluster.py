@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from clary_algorithms.container import AlgorithmError, CustomerError, log
 from clary_algorithms.xgboost.library import RabitTracker, collective, xgboost
-from clary_algorithms.xgboost.meeting import Chair, Guest
+from clary_algorithms.xgboost.meeting import LOST, Chair, Guest
 
 #: How long one host may wait for another within one step of the training.
 STEP_TIMEOUT_S = 3600
@@ -35,47 +35,35 @@ class Membership:
 def join(meeting: Chair | Guest, current_host: str, *, has_data: bool) -> Iterator[Membership]:
     """Agree with the other hosts who trains; inside, the members are connected.
 
-    The host with the chair stays until the members are done, even if it is none of them. Raises `CustomerError` if no
+    The host with the chair stays until all others are done, even if it does not train. Raises `CustomerError` if no
     host has data, `AlgorithmError` if a host went away.
     """
     if isinstance(meeting, Chair):
-        with _presiding(meeting, has_data=has_data) as membership, _connected(membership, current_host):
-            yield membership
-        return
-    reply = meeting.answer(has_data=has_data)
-    membership = Membership(
-        members=_some(reply["members"]), tracker_address=meeting.address, tracker_port=reply["tracker_port"]
-    )
-    with _connected(membership, current_host):
-        yield membership
-    meeting.done()
-
-
-@contextlib.contextmanager
-def _presiding(chair: Chair, *, has_data: bool) -> Iterator[Membership]:
-    members = chair.gather(has_data=has_data)
-    tracker = None
-    if len(members) > 1:
-        tracker = RabitTracker(n_workers=len(members), host_ip=chair.address, port=0, sortby="task")
-        tracker.start()
-    port = int(tracker.worker_args()["dmlc_tracker_port"]) if tracker else None
-    chair.tell({"members": members, "tracker_port": port})
-    try:
-        yield Membership(members=_some(members), tracker_address=chair.address, tracker_port=port)
-        chair.wait_for(members)
-    except BaseException:
-        if tracker is not None:
-            # Freed, it would wait for members that have failed or will; the end of this process ends it for them.
-            del tracker.handle
-        raise
-    if tracker is not None:
-        tracker.wait_for()
-
-
-def _some(members: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+        members = meeting.gather(has_data=has_data)
+        port = _start_tracker(meeting.address, len(members)) if len(members) > 1 else None
+        meeting.tell({"members": members, "tracker_port": port})
+    else:
+        reply = meeting.answer(has_data=has_data)
+        members, port = tuple(reply["members"]), reply["tracker_port"]
     if not members:
         raise CustomerError("No hosts received training data.")
-    return tuple(members)
+    membership = Membership(members=members, tracker_address=meeting.address, tracker_port=port)
+    with _connected(membership, current_host):
+        yield membership
+    if isinstance(meeting, Chair):
+        meeting.wait()
+    else:
+        meeting.done()
+
+
+def _start_tracker(address: str, members: int) -> int:
+    """Let the members connect to each other through this host, until its process ends. Returns the port."""
+    tracker = RabitTracker(n_workers=members, host_ip=address, port=0, sortby="task")
+    tracker.start()
+    port = int(tracker.worker_args()["dmlc_tracker_port"])
+    # Freed, it would wait for all members to take their leave, and one that failed never does.
+    del tracker.handle
+    return port
 
 
 @contextlib.contextmanager
@@ -91,14 +79,20 @@ def _connected(membership: Membership, current_host: str) -> Iterator[None]:
         dmlc_task_id=f"{membership.members.index(current_host):04d}",
         dmlc_timeout=STEP_TIMEOUT_S,
     )
-    # Left only after success: taking leave waits for all members, and a failed one has to end at once.
     try:
         context.__enter__()
     except xgboost.core.XGBoostError as error:
-        reason = str(error).partition("Stack trace:")[0].strip()
-        raise AlgorithmError(f"The hosts could not connect to each other:\n{reason}") from None
+        raise AlgorithmError(f"The hosts could not connect to each other:\n{_brief(error)}") from None
     yield
-    context.__exit__(None, None, None)
+    # Left only after success: taking leave waits for all members, and a failed one has to end at once.
+    try:
+        context.__exit__(None, None, None)
+    except xgboost.core.XGBoostError as error:
+        raise AlgorithmError(f"{LOST}:\n{_brief(error)}") from None
+
+
+def _brief(error: Exception) -> str:
+    return str(error).partition("Stack trace:")[0].strip()
 
 
 def add_up(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,9 +1,10 @@
-"""How the hosts of a job find each other and agree who trains, before the library connects them.
+"""How the hosts of a job find each other and agree who trains, and how each learns that another one failed.
 
-Used by `cluster`. The first host takes the chair: it listens on its own address, on a port that all know, before it
-reads its data, and every other host keeps one connection to it from its own start to its end. A connection that closes
-too early is a host that failed, so that nobody waits for the dead; only a chair that failed before a guest came looks
-like one that is late, and is waited for. Messages are lines of JSON.
+Used by `training` and `cluster`. The first host takes the chair: it listens on its own address, on a port that all
+know, before it reads its data, and every other host keeps one connection to it from its own start to its end. A
+connection that closes too early is a host that failed. `watch` runs `attend` in a thread, so that this is heard
+whatever the host is doing; the other methods are for the program. Only a host that failed before it came looks like
+one that is late, and is waited for. Messages are lines of JSON.
 
 Hosts on one machine need an address of their own each, and no more: the one fixed port is bound to the chair's address.
 Source: the public XGBoost container (port 9099, a quarter of an hour for names to resolve).
@@ -11,9 +12,11 @@ Source: the public XGBoost container (port 9099, a quarter of an hour for names 
 
 import contextlib
 import json
+import selectors
 import socket
 import time
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from clary_algorithms.container import AlgorithmError
@@ -21,10 +24,14 @@ from clary_algorithms.container import AlgorithmError
 PORT = 9099
 #: How long a host's name may take to resolve, and the chair to listen.
 ARRIVAL_TIMEOUT_S = 15 * 60.0
-_HELLO_TIMEOUT_S = 30.0
+_CONNECT_TIMEOUT_S = 30.0
 _RETRY_S = 0.1
 _MESSAGE_MAX_BYTES = 1 << 16
 
+#: The start of what is said about any host that went away.
+LOST = "Lost the connection to another host of the training"
+
+Message = dict[str, Any]
 Resolve = Callable[[str], str]
 _T = TypeVar("_T")
 
@@ -34,24 +41,29 @@ class Guest:
 
     def __init__(self, current_host: str, address: str, connection: socket.socket) -> None:
         self.address = address
-        self._connection = connection
-        self._say({"host": current_host})
+        self._line = _Line(connection)
+        self._inbox: SimpleQueue[Message | str] = SimpleQueue()
+        self._finished = False
+        self._line.say({"host": current_host})
 
-    def answer(self, *, has_data: bool) -> dict[str, Any]:
+    def attend(self) -> str | None:
+        """Listen to the chair until it goes. Returns which host failed, None after a good end."""
+        while (messages := self._line.hear()) is not None:
+            for message in messages:
+                if "lost" in message:
+                    return _lose(self._inbox, message["lost"])
+                self._inbox.put(message)
+        return None if self._finished else _lose(self._inbox, f"the coordinating one at {self.address}")
+
+    def answer(self, *, has_data: bool) -> Message:
         """Say whether this host has data, and wait until all have. Returns the chair's word to all."""
-        self._say({"has_data": has_data})
-        reply = _receive(self._connection)
-        if reply is None:
-            raise AlgorithmError(f"The coordinating host at {self.address} went away before training began")
-        return reply
+        self._line.say({"has_data": has_data})
+        return _next(self._inbox)
 
     def done(self) -> None:
         """Leave in peace. A host that ends without it has failed."""
-        self._say({"done": True})
-
-    def _say(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):  # the next answer, or the library, finds the chair gone
-            _send(self._connection, message)
+        self._finished = True
+        self._line.say({"done": True})
 
 
 class Chair:
@@ -61,41 +73,109 @@ class Chair:
         self.address = address
         self._hosts = hosts
         self._listener = listener
-        self._guests: dict[str, socket.socket] = {}
+        self._inbox: SimpleQueue[Message | str] = SimpleQueue()
+        self._guests: dict[str, _Line] = {}
+        self._answers: dict[str, bool] = {}
+        self._done: set[str] = set()
+
+    def attend(self) -> str | None:
+        """Listen to the guests until all are done: returns None. One that goes before is named, to the others too."""
+        self._listener.setblocking(False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            while len(self._done) < len(self._hosts) - 1:
+                for key, _ in selector.select():
+                    if key.data is None:
+                        with contextlib.suppress(OSError):  # whoever knocked has left again
+                            connection, _ = self._listener.accept()
+                            selector.register(connection, selectors.EVENT_READ, _Line(connection))
+                        continue
+                    line: _Line = key.data
+                    if self._hear(line):
+                        continue
+                    selector.unregister(key.fileobj)
+                    line.close()
+                    if line.host is not None and line.host not in self._done:
+                        self.tell({"lost": line.host})
+                        return _lose(self._inbox, line.host)
+        self._inbox.put({})
+        return None
 
     def gather(self, *, has_data: bool) -> tuple[str, ...]:
         """Wait for every host's answer and return those with data, in the order of hosts. Raises `AlgorithmError`."""
-        while len(self._guests) < len(self._hosts) - 1:
-            connection, _ = self._listener.accept()
-            connection.settimeout(_HELLO_TIMEOUT_S)
-            hello = _receive(connection)
-            if hello is None or hello.get("host") not in self._hosts[1:]:  # something else that knocks
-                connection.close()
-                continue
-            connection.settimeout(None)
-            self._guests[hello["host"]] = connection
-        answers = {self._hosts[0]: has_data}
-        for host in self._guests:
-            answers[host] = bool(self._hear(host)["has_data"])
+        answers = {**_next(self._inbox), self._hosts[0]: has_data}
         return tuple(host for host in self._hosts if answers[host])
 
-    def tell(self, message: dict[str, Any]) -> None:
+    def tell(self, message: Message) -> None:
         """Send one message to every guest."""
-        for connection in self._guests.values():
-            with contextlib.suppress(OSError):  # a host that died since is found by whoever waits for it
-                _send(connection, message)
+        for guest in list(self._guests.values()):
+            guest.say(message)
 
-    def wait_for(self, hosts: Sequence[str]) -> None:
-        """Wait until each of these hosts is done. Raises `AlgorithmError` for one that failed."""
-        for host in hosts:
-            if host in self._guests:
-                self._hear(host)
+    def wait(self) -> None:
+        """Wait until every guest is done. Raises `AlgorithmError` for one that failed."""
+        _next(self._inbox)
 
-    def _hear(self, host: str) -> dict[str, Any]:
-        message = _receive(self._guests[host])
-        if message is None:
-            raise AlgorithmError(f"Lost the connection to another host of the training: {host} went away")
-        return message
+    def _hear(self, line: "_Line") -> bool:
+        """Take in what a guest says. False when it has nothing more to say, or is something else that knocks."""
+        messages = line.hear()
+        if messages is None:
+            return False
+        for message in messages:
+            if line.host is None:
+                host = message.get("host")
+                if not isinstance(host, str) or host not in self._hosts[1:] or host in self._guests:
+                    return False
+                line.host = host
+                self._guests[host] = line
+            elif "has_data" in message:
+                self._answers[line.host] = bool(message["has_data"])
+                if len(self._answers) == len(self._hosts) - 1:
+                    self._inbox.put(dict(self._answers))
+            elif "done" in message:
+                self._done.add(line.host)
+        return line.host not in self._done
+
+
+class _Line:
+    """One end of a connection. The chair sets `host` when the guest has given its name."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.host: str | None = None
+        self._connection = connection
+        self._rest = b""
+
+    def say(self, message: Message) -> None:
+        with contextlib.suppress(OSError):  # whoever listens finds the other end gone
+            self._connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def hear(self) -> list[Message] | None:
+        """Wait for the next bytes and return the messages that they end. None when the other end went, or is none."""
+        try:
+            received = self._connection.recv(_MESSAGE_MAX_BYTES)
+            *lines, self._rest = (self._rest + received).split(b"\n")
+            messages = [json.loads(line) for line in lines]
+        except (OSError, ValueError):
+            return None
+        if not received or len(self._rest) > _MESSAGE_MAX_BYTES or any(type(each) is not dict for each in messages):
+            return None
+        return messages
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _lose(inbox: SimpleQueue[Message | str], host: str) -> str:
+    """Wake the program if it waits for a message, and say what happened."""
+    reason = f"{LOST}: {host} went away"
+    inbox.put(reason)
+    return reason
+
+
+def _next(inbox: SimpleQueue[Message | str]) -> Message:
+    message = inbox.get()
+    if isinstance(message, str):
+        raise AlgorithmError(message)
+    return message
 
 
 def arrive(hosts: Sequence[str], current_host: str, resolve: Resolve) -> Chair | Guest:
@@ -108,7 +188,7 @@ def arrive(hosts: Sequence[str], current_host: str, resolve: Resolve) -> Chair |
             raise AlgorithmError(f"{current_host} cannot listen on {address}:{PORT}: {error}") from None
         return Chair(hosts, address, listener)
     connection = _patiently(
-        lambda: socket.create_connection((address, PORT), timeout=_HELLO_TIMEOUT_S),
+        lambda: socket.create_connection((address, PORT), timeout=_CONNECT_TIMEOUT_S),
         f"The coordinating host at {address}:{PORT} does not answer",
     )
     connection.settimeout(None)
@@ -124,23 +204,3 @@ def _patiently(attempt: Callable[[], _T], complaint: str) -> _T:
             if time.monotonic() > deadline:
                 raise AlgorithmError(f"{complaint}: {error}") from None
             time.sleep(_RETRY_S)
-
-
-def _send(connection: socket.socket, message: dict[str, Any]) -> None:
-    connection.sendall(json.dumps(message).encode() + b"\n")
-
-
-def _receive(connection: socket.socket) -> dict[str, Any] | None:
-    """The next line; None when the other end went away or sent something else."""
-    line = b""
-    try:
-        # One byte at a time: what follows the line belongs to the next message.
-        while not line.endswith(b"\n") and len(line) < _MESSAGE_MAX_BYTES:
-            byte = connection.recv(1)
-            if not byte:
-                return None
-            line += byte
-        message = json.loads(line)
-    except (OSError, ValueError):
-        return None
-    return message if type(message) is dict else None

@@ -11,8 +11,9 @@ from clary_algorithms.xgboost import channels, cluster, hyperparameters, matrice
 from clary_algorithms.xgboost.boosting import boost
 from clary_algorithms.xgboost.hyperparameters import Settings
 from clary_algorithms.xgboost.library import xgboost
-from clary_algorithms.xgboost.meeting import Resolve, arrive
+from clary_algorithms.xgboost.meeting import LOST, Resolve, arrive
 from clary_algorithms.xgboost.model_files import save_model
+from clary_algorithms.xgboost.watch import Watch
 
 #: Parts of the library's messages that blame the data or the parameters.
 #: Source: the public XGBoost container's list of customer errors, in the words of the library's version 3.
@@ -41,7 +42,33 @@ def train(container: Container, termination: Termination, *, resolve: Resolve = 
     for name in settings.without_effect:
         log(f"Hyperparameter {name} has no effect in XGBoost {xgboost.__version__}", "WARNING")
     hosts, current_host = container.hosts, container.current_host
-    meeting = arrive(hosts, current_host, resolve) if len(hosts) > 1 else None
+    if len(hosts) == 1:
+        train_matrix, validation_matrix, lacking = _load_all(settings, train_source, validation_source)
+        if lacking:
+            raise CustomerError(f"No data in {_noun(lacking[0])} channel path {lacking[0].directory}")
+        log("Single node training.")
+        _train(container, settings, train_matrix, validation_matrix, termination, leads=True)
+        return
+    meeting = arrive(hosts, current_host, resolve)
+    with Watch(meeting, container.failure_file):
+        train_matrix, validation_matrix, lacking = _load_all(settings, train_source, validation_source)
+        for source in lacking:
+            log(
+                f"Host {current_host} does not have {_noun(source)} data and will not be used in distributed training. "
+                "Please divide the data across instances properly.",
+                "WARNING",
+            )
+        with cluster.join(meeting, current_host, has_data=not lacking) as membership:
+            cluster.announce(membership, current_host)
+            if current_host in membership.members:
+                leads = current_host == membership.members[0]
+                _train(container, settings, train_matrix, validation_matrix, termination, leads=leads)
+
+
+def _load_all(
+    settings: Settings, train_source: channels.Source, validation_source: channels.Source | None
+) -> tuple[xgboost.DMatrix | None, xgboost.DMatrix | None, list[channels.Source]]:
+    """The matrices of both channels, and the channels that turned out to have no data."""
     train_matrix = _load(train_source, settings)
     validation_matrix = _load(validation_source, settings) if validation_source else None
     lacking = [
@@ -49,23 +76,7 @@ def train(container: Container, termination: Termination, *, resolve: Resolve = 
         for source, matrix in ((train_source, train_matrix), (validation_source, validation_matrix))
         if source is not None and matrix is None
     ]
-    if meeting is None:
-        if lacking:
-            raise CustomerError(f"No data in {_noun(lacking[0])} channel path {lacking[0].directory}")
-        log("Single node training.")
-        _train(container, settings, train_matrix, validation_matrix, termination, leads=True)
-        return
-    for source in lacking:
-        log(
-            f"Host {current_host} does not have {_noun(source)} data and will not be used in distributed training. "
-            "Please divide the data across instances properly.",
-            "WARNING",
-        )
-    with cluster.join(meeting, current_host, has_data=not lacking) as membership:
-        cluster.announce(membership, current_host)
-        if current_host in membership.members:
-            leads = current_host == membership.members[0]
-            _train(container, settings, train_matrix, validation_matrix, termination, leads=leads)
+    return train_matrix, validation_matrix, lacking
 
 
 def _noun(source: channels.Source) -> str:
@@ -118,7 +129,7 @@ def _train(
         if any(mistake in reason for mistake in _CUSTOMER_MISTAKES):
             raise CustomerError(reason) from None
         if cluster.is_lost_connection(reason):
-            raise AlgorithmError(f"Lost the connection to another host of the training:\n{reason}") from None
+            raise AlgorithmError(f"{LOST}:\n{reason}") from None
         raise AlgorithmError(f"XGB train call failed with exception:\n {reason}") from None
     if leads:
         log(f"Stored trained model at {save_model(booster, container.model_directory)}")

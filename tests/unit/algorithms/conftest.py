@@ -19,13 +19,12 @@ SOURCES = str(Path(clary_algorithms.__file__).parents[1])
 # Stands in for /etc/hosts: the hosts of a job are loopback addresses of one machine.
 DRIVER = """
 import json, os, sys
-from clary_algorithms.container import run
+from clary_algorithms.container import leave, run
 def program(container, termination):
     from clary_algorithms.xgboost.training import train
+    exec(os.environ["SABOTAGE"])
     train(container, termination, resolve=json.loads(os.environ["HOSTS"]).__getitem__)
-code = run(program, ["train"])
-sys.stdout.flush()
-os._exit(code)
+leave(run(program, ["train"]))
 """
 
 
@@ -67,11 +66,12 @@ class OptMl:
         ]
         return self.data(channel, name, "\n".join(rows) + "\n")
 
-    def start(self, *, hosts: dict[str, str] | None = None) -> subprocess.Popen:
+    def start(self, *, hosts: dict[str, str] | None = None, sabotage: str = "") -> subprocess.Popen:
+        """Start the program; with addresses of `hosts` not by its own entrypoint, and after the statements given."""
         environment = os.environ | {"SAGEMAKER_BASE_DIR": str(self.root), "PYTHONPATH": SOURCES}
         command = [sys.executable, "-m", "clary_algorithms.xgboost", "train"]
         if hosts:
-            environment["HOSTS"] = json.dumps(hosts)
+            environment |= {"HOSTS": json.dumps(hosts), "SABOTAGE": sabotage}
             command = [sys.executable, "-c", DRIVER]
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.root

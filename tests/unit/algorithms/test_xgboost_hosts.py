@@ -32,8 +32,8 @@ def load(path) -> xgboost.Booster:
     return xgboost.Booster(model_file=bytearray(path.read_bytes()))
 
 
-def start(opt_ml_of, addresses, shares, hyperparameters=HYPERPARAMETERS):
-    """Start a host for each share of the rows; an empty share is a host without data."""
+def start(opt_ml_of, addresses, shares, hyperparameters=HYPERPARAMETERS, sabotage=()):
+    """Start a host for each share of the rows; an empty share is a host without data. `sabotage` is code by host."""
     hosts = [f"algo-{n}" for n in range(1, len(shares) + 1)]
     names = {host: addresses[host] for host in hosts}
     started = []
@@ -42,7 +42,7 @@ def start(opt_ml_of, addresses, shares, hyperparameters=HYPERPARAMETERS):
         box.write(hyperparameters, hosts=hosts, current_host=host)
         if len(y):
             box.csv("train", y, x)
-        started.append(box.start(hosts=names))
+        started.append(box.start(hosts=names, sabotage=dict(sabotage).get(host, "")))
     return started[::-1]
 
 
@@ -172,3 +172,79 @@ def test_a_mistake_in_one_hosts_data(opt_ml_of, addresses, cancer, culprit):
     assert processes[culprit].returncode == 2
     assert "label must be in" in opt_ml_of(f"algo-{culprit + 1}").failure
     assert processes[1 - culprit].returncode != 0
+
+
+DIE = "lambda *_: os._exit(3)"
+NEVER_RETURN = "lambda *_: __import__('time').sleep(600)"
+PLACES = {
+    "loading": "from clary_algorithms.xgboost import training; training._load = ",
+    "connecting": "import xgboost.collective; xgboost.collective.CommunicatorContext.__enter__ = ",
+    "boosting": "import xgboost; xgboost.Booster.update = ",
+    "leaving": "import xgboost.collective; xgboost.collective.CommunicatorContext.__exit__ = ",
+}
+
+
+# Not a first host that dies while it loads: it may do so before the others came, who then wait for it to come.
+@pytest.mark.parametrize(
+    ("place", "victim"), [("loading", 3), *((place, n) for place in list(PLACES)[1:] for n in (1, 3))]
+)
+def test_a_call_that_never_returns_keeps_no_host(opt_ml_of, addresses, cancer, place, victim):
+    """When a host dies, the others end, though they are in a call that waits for ever, and say who it was."""
+    x, _, y, _ = cancer
+    shares = [(x[n::3], y[n::3]) for n in range(3)]
+    sabotage = {f"algo-{n}": PLACES[place] + (DIE if n == victim else NEVER_RETURN) for n in (1, 2, 3)}
+    processes = start(opt_ml_of, addresses, shares, sabotage=sabotage)
+    logs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [3 if n == victim else 1 for n in (1, 2, 3)]
+    name = "algo-3" if victim == 3 else f"the coordinating one at {addresses['algo-1']}"
+    reason = f"Lost the connection to another host of the training: {name} went away"
+    survivors = [n for n in (1, 2, 3) if n != victim]
+    assert [opt_ml_of(f"algo-{n}").failure for n in survivors] == [reason, reason]
+    assert all(reason in logs[n - 1] for n in survivors)
+
+
+def test_the_library_waits_in_vain_for_one_that_never_connects(opt_ml_of, addresses, cancer):
+    """A host that dies before it connects ends one that is inside the library, waiting for it."""
+    x, _, y, _ = cancer
+    shares = [(x[::2], y[::2]), (x[1::2], y[1::2])]
+    processes = start(opt_ml_of, addresses, shares, sabotage={"algo-2": PLACES["connecting"] + DIE})
+    for process in processes:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in processes] == [1, 3]
+    assert "algo-2 went away" in opt_ml_of("algo-1").failure
+
+
+@pytest.mark.parametrize(("host", "function"), [("algo-1", "save_model"), ("algo-2", "Watch.__exit__")])
+def test_a_slow_end_is_no_loss(opt_ml_of, addresses, cancer, host, function):
+    """A host that is done may end long before or after the first one, which may take long to save its model."""
+    x, _, y, _ = cancer
+    linger = """
+from clary_algorithms.xgboost import training
+def late(*arguments, _do=training.{0}):
+    import time
+    time.sleep(4)
+    return _do(*arguments)
+training.{0} = late
+"""
+    shares = [(x[::2], y[::2]), (x[1::2], y[1::2])]
+    finish(start(opt_ml_of, addresses, shares, sabotage={host: linger.format(function)}))
+
+
+@pytest.mark.parametrize("culprit", [0, 1])
+def test_a_mistake_ends_the_real_entrypoint(opt_ml_of, addresses, cancer, culprit):
+    """The program that the platform starts ends on both hosts, as it does here by another name."""
+    x, _, y, _ = cancer
+    shares = [(x[::2], y[::2].copy()), (x[1::2], y[1::2].copy())]
+    shares[culprit][1][3] = 7
+    hosts = [addresses["algo-1"], addresses["algo-2"]]  # an address is a name that always resolves
+    processes = []
+    for host, (part, labels) in zip(hosts, shares, strict=True):
+        box = opt_ml_of(host)
+        box.write(HYPERPARAMETERS, hosts=hosts, current_host=host)
+        box.csv("train", labels, part)
+        processes.append(box.start())
+    for process in processes:
+        process.communicate(timeout=60)
+    assert processes[culprit].returncode == 2
+    assert "label must be in" in opt_ml_of(hosts[culprit]).failure
+    assert processes[1 - culprit].returncode == 1
