@@ -2,17 +2,20 @@
 
     pytest_plugins = ["server"]           # in a test module: gives `server` (one a module) and `own_server` (one a test)
 
+Its jobs run in the sandbox; `each_runtime` tells how a module's tests run on a container engine, too.
 `Server.client("sagemaker")` is an unmodified boto3 client. At the end nothing of the home may be left running: that is
 asserted here, for every test that uses a server.
 """
 
 import contextlib
+import io
 import os
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import uuid
@@ -21,6 +24,7 @@ from pathlib import Path
 import boto3
 import pytest
 
+from each_runtime import PROCESSES
 from loop_volumes import detach_all
 
 ROLE = "arn:aws:iam::000000000000:role/test"
@@ -31,10 +35,12 @@ PATIENCE_S = 120
 
 class Server:
     """`clary serve` on `home`; `faults` are CLARY_… variables for it and its children. Without one that says otherwise it uses no
-    container engine."""
+    container engine. `user`: who it runs as, in subprocess.Popen's words."""
 
-    def __init__(self, home, **faults):
+    def __init__(self, home, *, runtime=PROCESSES, user=None, **faults):
         self.home = Path(home)
+        self.runtime = runtime
+        self.user = user or {}
         self.faults = faults
         self.process = None
         self.url = None
@@ -46,7 +52,8 @@ class Server:
             [*CLARY, "serve", "--home", str(self.home), "--listen", "127.0.0.1:0"],
             stdout=subprocess.PIPE,
             stderr=self.log,
-            env=environment | {"CLARY_CONTAINER_ENGINE": "none"} | self.faults | faults,
+            env=environment | {"CLARY_CONTAINER_ENGINE": self.runtime.engine} | self.faults | faults,
+            **self.user,
         )
         line = self.process.stdout.readline().decode()
         if not line.startswith("clary is ready on "):
@@ -110,7 +117,7 @@ class Server:
         request = {
             "TrainingJobName": name,
             "RoleArn": ROLE,
-            "AlgorithmSpecification": {"TrainingImage": "clary/python", "TrainingInputMode": "File"},
+            "AlgorithmSpecification": {"TrainingImage": self.runtime.image, "TrainingInputMode": "File"},
             "OutputDataConfig": {"S3OutputPath": f"s3://{bucket}/out"},
             "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
             "StoppingCondition": {"MaxRuntimeInSeconds": 300},
@@ -120,7 +127,7 @@ class Server:
             key = f"code/{uuid.uuid4().hex}/train.py"
             self.client("s3").put_object(Bucket=bucket, Key=key, Body=program.encode())
             channels.append(("code", f"s3://{bucket}/{key}", {}))
-            entrypoint = ["python3", "/opt/ml/input/data/code/train.py"]
+            entrypoint = [self.runtime.python, "/opt/ml/input/data/code/train.py"]
             request["AlgorithmSpecification"]["ContainerEntrypoint"] = entrypoint
         if channels:
             request["InputDataConfig"] = [
@@ -134,6 +141,12 @@ class Server:
             merged = isinstance(value, dict) and member in request
             request[member] = request[member] | value if merged else value
         return request
+
+    def run(self, *request, **changes):
+        """The description of a job at its end; the arguments are those of `job`."""
+        job = self.job(*request, **changes)
+        self.client("sagemaker").create_training_job(**job)
+        return self.end(job["TrainingJobName"])
 
     def end(self, name, patience_s=PATIENCE_S):
         """The description of a job at its end."""
@@ -153,6 +166,17 @@ class Server:
             until=lambda d: d["SecondaryStatus"] == secondary_status,
             why=self.log_text,
         )
+
+    def files(self, uri):
+        """The contents of the files in an archive in S3, by their names in it."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        body = self.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as archive:
+            return {entry.name: archive.extractfile(entry).read() for entry in archive if entry.isfile()}
+
+    def model(self, description):
+        """The files of a job's model."""
+        return self.files(description["ModelArtifacts"]["S3ModelArtifacts"])
 
     def lines(self, name, host="algo-1"):
         """The messages that a host logged, all of them, in order."""
@@ -206,12 +230,16 @@ def left_of(home):
 
 
 @contextlib.contextmanager
-def serving(**faults):
+def serving(*, runtime=PROCESSES, user=None, **faults):
     """A server, started; stopped and its traces checked at the end."""
     root = Path(tempfile.mkdtemp(prefix="clary-test-"))
-    server = Server(root / "home", **faults)
+    if user is not None:
+        os.chown(root, user["user"], user["group"])
+    server = Server(root / "home", runtime=runtime, user=user, **faults)
     try:
         yield server.start()
+        # It removes what an ended job leaves, after everybody has seen that the job has ended.
+        wait(lambda: runtime.left(root), until=lambda left: not left, patience_s=30, why=server.log_text)
     finally:
         try:
             if server.running():
@@ -221,14 +249,15 @@ def serving(**faults):
             for line in left_of(root):  # a failed assertion must not leave what it found
                 with contextlib.suppress(OSError):
                     os.kill(int(line.partition(":")[0]), signal.SIGKILL)
+            runtime.remove(root)
             detach_all(root)
             shutil.rmtree(root, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
-def server():
-    """One server for the tests of a module."""
-    with serving() as running:
+def server(request):
+    """One server for the tests of a module, for each runtime that it names by `each_runtime`."""
+    with serving(runtime=getattr(request, "param", PROCESSES)) as running:
         yield running
 
 

@@ -1,15 +1,15 @@
-"""A job of two instance groups, from create to artifacts, through unmodified boto3 clients on the process runtime."""
+"""A job of two instance groups, from create to artifacts, through unmodified boto3 clients, on each runtime."""
 
-import io
 import json
-import tarfile
 
 import pytest
 from botocore.exceptions import ClientError
 
+from each_runtime import EACH_RUNTIME
 from server import new_name
 
 pytest_plugins = ["server"]
+pytestmark = pytest.mark.parametrize("server", EACH_RUNTIME, indirect=True)
 
 PROGRAM = """
 import json, os
@@ -87,12 +87,12 @@ def test_each_host_reads_its_own_group_and_all_others(server, completed, host, i
                 {"instance_group_name": "loaders", "instance_type": "ml.c5.xlarge", "hosts": ["algo-1"]},
                 {"instance_group_name": "trainers", "instance_type": "ml.m5.large", "hosts": ["algo-2", "algo-3"]},
             ],
-            "network_interface_name": "lo",
+            "network_interface_name": server.runtime.network_interface,
             "topology": None,
         },
         separators=(",", ":"),
     )
-    assert seen["interface"] == "lo"
+    assert seen["interface"] == server.runtime.network_interface
 
 
 def test_a_channel_reaches_its_groups_alone(server, completed):
@@ -110,11 +110,11 @@ def test_a_channel_reaches_its_groups_alone(server, completed):
 
 def test_artifacts_of_all_groups_are_merged(server, completed):
     """The objects of the sharded channel were dealt out among the hosts that get it."""
-    shards = {"algo-1": "none", "algo-2": "0 2 4", "algo-3": "1 3"}
+    shards = {"algo-1": b"none", "algo-2": b"0 2 4", "algo-3": b"1 3"}
     model = completed["ModelArtifacts"]["S3ModelArtifacts"]
 
-    assert files(server, model) == shards
-    output = files(server, model.replace("model.tar.gz", "output.tar.gz"))
+    assert server.files(model) == shards
+    output = server.files(model.replace("model.tar.gz", "output.tar.gz"))
     assert output == {f"{host}/shard": shard for host, shard in shards.items()}
 
 
@@ -157,11 +157,3 @@ def test_a_built_in_algorithm_misses_its_channel_on_the_other_group(server, buck
     description = server.end(name)
 
     assert description["FailureReason"] == "AlgorithmError: Missing required channel: train, exit code: 2"
-
-
-def files(server, uri):
-    """The contents of an archive's files by their names."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    body = server.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
-    with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as archive:
-        return {entry.name: archive.extractfile(entry).read().decode() for entry in archive if entry.isfile()}

@@ -1,16 +1,16 @@
-"""A training job from create to artifacts through unmodified boto3 clients on the process runtime."""
+"""A training job from create to artifacts through unmodified boto3 clients, on each runtime."""
 
-import io
 import json
-import tarfile
 from itertools import pairwise
 
 import pytest
 from botocore.exceptions import ClientError
 
+from each_runtime import EACH_RUNTIME
 from server import new_name, wait
 
 pytest_plugins = ["server"]
+pytestmark = pytest.mark.parametrize("server", EACH_RUNTIME, indirect=True)
 
 PROGRAM = """
 import json, os, sys
@@ -53,13 +53,6 @@ def completed(server, bucket):
     return arn, server.end(name)
 
 
-def members(server, uri):
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    body = server.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
-    with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as archive:
-        return {member.name: archive.extractfile(member).read() for member in archive.getmembers() if member.isfile()}
-
-
 def test_the_job_completes_and_its_history_is_chained(completed):
     arn, description = completed
 
@@ -79,8 +72,8 @@ def test_the_model_and_the_output_are_in_s3(server, bucket, completed):
     model = description["ModelArtifacts"]["S3ModelArtifacts"]
 
     assert model == f"s3://{bucket}/out/{description['TrainingJobName']}/output/model.tar.gz"
-    assert members(server, model) == {"weights": b"HELLO"}
-    assert members(server, model.replace("model.tar.gz", "output.tar.gz")) == {"plots/p.txt": b"plot"}
+    assert server.files(model) == {"weights": b"HELLO"}
+    assert server.files(model.replace("model.tar.gz", "output.tar.gz")) == {"plots/p.txt": b"plot"}
 
 
 def test_the_log_holds_both_outputs_escaped_and_the_metric_its_last_value(server, completed):
@@ -166,7 +159,7 @@ def test_a_stopped_job_keeps_the_model_that_it_saved_on_sigterm(server, bucket):
     assert sagemaker.describe_training_job(TrainingJobName=name)["TrainingJobStatus"] in {"Stopping", "Stopped"}
     description = server.end(name)
     assert description["SecondaryStatus"] == "Stopped"
-    assert members(server, description["ModelArtifacts"]["S3ModelArtifacts"]) == {"saved": b"in time"}
+    assert server.model(description) == {"saved": b"in time"}
     with pytest.raises(ClientError, match="rejected because the training job is in status Stopped"):
         sagemaker.stop_training_job(TrainingJobName=name)
 
@@ -179,11 +172,11 @@ def test_the_time_limit_ends_a_job_and_keeps_its_model(server, bucket):
     description = server.end(name)
 
     assert (description["TrainingJobStatus"], description["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
-    assert members(server, description["ModelArtifacts"]["S3ModelArtifacts"]) == {"saved": b"in time"}
+    assert server.model(description) == {"saved": b"in time"}
     assert description["TrainingTimeInSeconds"] >= 2
 
 
-def test_network_isolation_leaves_only_loopback(server, bucket):
+def test_network_isolation_leaves_the_interfaces_that_lead_nowhere_else(server, bucket):
     name = new_name("isolated")
     program = "import socket; print('interfaces', [name for _, name in socket.if_nameindex()])"
     server.client("sagemaker").create_training_job(
@@ -191,7 +184,7 @@ def test_network_isolation_leaves_only_loopback(server, bucket):
     )
 
     assert server.end(name)["TrainingJobStatus"] == "Completed"
-    assert "interfaces ['lo']" in server.lines(name)
+    assert f"interfaces {list(server.runtime.isolated_interfaces)}" in server.lines(name)
 
 
 def test_the_program_sees_nothing_of_the_home(server, bucket):
@@ -247,7 +240,7 @@ def test_hosts_find_each_other_share_the_data_and_merge_their_models(server, buc
     assert "hello algo-2" in server.lines(name, "algo-1")
     assert "keys ['0', '2', '4']" in server.lines(name, "algo-1")
     assert "keys ['1', '3']" in server.lines(name, "algo-2")
-    assert members(server, description["ModelArtifacts"]["S3ModelArtifacts"]) == {
+    assert server.model(description) == {
         "algo-1": b"algo-1",
         "algo-2": b"algo-2",
     }
