@@ -47,6 +47,7 @@ class EngineApi:
         self.info = info or {}
         self.images = {}
         self.pulls = {}
+        self.pulled = {}  # what a pull leaves, where not any image will do
         self.containers = {}
         self.networks = {}
         self.requests = []

@@ -232,7 +232,7 @@ class Handler(BaseHTTPRequestHandler):
         for message in messages:
             self.stream(json.dumps(message).encode() + b"\r\n")
         if not any("error" in message for message in messages):
-            self.engine.images.setdefault(name, image())
+            self.engine.images[name] = self.engine.pulled.get(name) or image()
         self.end_stream()
 
     # Containers
