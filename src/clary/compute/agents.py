@@ -25,7 +25,7 @@ _PAUSE_AT_MOST_S = 10.0
 _LOG_TAIL_BYTES = 2000
 _PASSED_ON = (
     *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-    *("HOME", "DOCKER_CONFIG", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"),  # where registry logins are looked for
+    *("HOME", "DOCKER_CONFIG", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"),  # where registry logins are
 )
 """What of our environment an instance program gets, beside CLARY_FAULT_… and PYTHONPATH: nothing that is secret."""
 

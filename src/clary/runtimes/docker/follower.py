@@ -24,6 +24,7 @@ from clary.runtimes.port import EngineAway
 from clary.runtimes.supervision import boot_id
 
 _TRY_AGAIN_S = 1.0
+_REFUSALS_MAX = 3
 
 _log = get_logger("runtimes")
 
@@ -43,6 +44,7 @@ class Follower(threading.Thread):
         self._lock = lock
         self._describe = describe
         self._attachment = attachment
+        self._refusals = 0
 
     def run(self) -> None:
         """See above."""
@@ -67,6 +69,16 @@ class Follower(threading.Thread):
                 self._attachment.close()
             os.close(self._lock)
 
+    def _own(self, client: docker.APIClient) -> None:
+        """Make what the program left ours. Whoever cannot after some attempts leaves the end of the job to the upload."""
+        try:
+            own(client, self._marker, self._describe)
+        except (docker.errors.APIError, OSError) as error:
+            self._refusals += 1
+            if self._refusals < _REFUSALS_MAX:
+                raise
+            _log.error("files not made ours", container=self._marker.name, why=str(error))
+
     def _attempt(self, output: int | None) -> Outcome | None:
         """Copy what there is to `output`, None once it is whole, and see how the container ended; None: not yet."""
         marker = self._marker
@@ -82,7 +94,7 @@ class Follower(threading.Thread):
                     return None
                 if output is not None:
                     copy_log(client, found["Id"], output, marker.output_base, follow=False)
-                own(client, marker, self._describe)
+                self._own(client)
                 return _outcome(found, marker)
         except EngineAway as error:
             _log.warning("container engine does not answer", container=marker.name, error=str(error))
