@@ -15,9 +15,11 @@ from botocore.model import ServiceModel
 from botocore.parsers import RpcV2CBORParser
 from botocore.serialize import RpcV2CBORSerializer
 
+from each_runtime import EACH_RUNTIME
 from server import new_name, wait
 
 pytest_plugins = ["server"]
+pytestmark = pytest.mark.parametrize("server", EACH_RUNTIME, indirect=True)
 
 NAMESPACE = "/aws/sagemaker/TrainingJobs"
 PROGRAM = """
@@ -37,8 +39,6 @@ def job(server):
     """The description of a job that has ended."""
     name = new_name("Metrics")
     specification = {
-        "TrainingImage": "clary/python",
-        "TrainingInputMode": "File",
         "MetricDefinitions": DEFINITIONS,
         "EnableSageMakerMetricsTimeSeries": True,
     }
@@ -168,7 +168,9 @@ def test_values_of_a_running_job(server):
     """They are there while it trains."""
     name = new_name()
     definitions = {"MetricDefinitions": [{"Name": "n", "Regex": "n=([0-9]+)"}]}
-    program = "import time\nprint('n=7', flush=True)\ntime.sleep(100)\n"
+    program = (
+        "import signal\nsignal.signal(signal.SIGTERM, lambda *_: exit(0))\nprint('n=7', flush=True)\nsignal.pause()\n"
+    )
     request = server.job(name, server.bucket(), program=program)
     request["AlgorithmSpecification"] |= definitions
     server.client("sagemaker").create_training_job(**request)

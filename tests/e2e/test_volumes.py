@@ -1,4 +1,4 @@
-"""VolumeSizeInGB as a limit: a full volume is the trouble of one job. On the process runtime, with unmodified boto3."""
+"""VolumeSizeInGB as a limit: a full volume is the trouble of one job. Through unmodified boto3."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from clary.runtimes import volumes
+from each_runtime import EACH_RUNTIME
 from loop_volumes import no_loop_devices
 from server import new_name, wait
 
@@ -63,6 +64,7 @@ def released(server):
     assert no_loop_devices(server.home)
 
 
+@pytest.mark.parametrize("server", EACH_RUNTIME, indirect=True)
 def test_a_full_volume_fails_its_own_job_alone(server):
     """By the program's own words; its log and its model are there, and the job beside it completes."""
     bucket = server.bucket()
@@ -82,6 +84,7 @@ def test_a_full_volume_fails_its_own_job_alone(server):
     released(server)
 
 
+@pytest.mark.parametrize("server", EACH_RUNTIME, indirect=True)
 def test_types_with_an_instance_store_ignore_it(server):
     """Their disk is this machine's."""
     bucket, name = server.bucket(), new_name("nvme")
