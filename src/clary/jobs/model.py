@@ -16,6 +16,8 @@ from clary.jobs.failure import JobFailure
 from clary.jobs.status import STATUS_OF, TERMINAL, SecondaryStatus, TrainingJobStatus
 
 DEFAULT_MAX_RUNTIME_S = 86_400
+DEFAULT_CHECKPOINT_PATH = "/opt/ml/checkpoints"
+"""Without a slash at its end, as it was seen in checkpointconfig.json; the API model's text has one."""
 HOMOGENEOUS_CLUSTER = "homogeneousCluster"
 """The name of the one instance group of a job that asked for none (observed in resourceconfig.json)."""
 
@@ -142,6 +144,18 @@ class ResourceConfig(_Shape, frozen=True, kw_only=True):
         return sum(group.instance_count for group in self.groups)
 
 
+class CheckpointConfig(_Shape, frozen=True, kw_only=True):
+    """The directory that is restored from the objects below `s3_uri`, and then kept there."""
+
+    s3_uri: str
+    local_path: str | None = None
+
+    @property
+    def directory(self) -> str:
+        """The directory as the program sees it, in the words of the request."""
+        return self.local_path or DEFAULT_CHECKPOINT_PATH
+
+
 class StoppingCondition(_Shape, frozen=True, kw_only=True):
     """How long a job may run, in seconds from TrainingStartTime."""
 
@@ -177,6 +191,7 @@ class TrainingJobRequest(_Shape, frozen=True, kw_only=True):
     input_data_config: tuple[Channel, ...] = ()
     hyper_parameters: dict[str, str] = {}
     environment: dict[str, str] = {}
+    checkpoint_config: CheckpointConfig | None = None
     retry_strategy: RetryStrategy | None = None
     enable_network_isolation: bool = False
     enable_inter_container_traffic_encryption: bool = False

@@ -11,7 +11,15 @@ import msgspec
 
 from clary.base.clock import Instant
 from clary.jobs.failure import JobFailure
-from clary.jobs.model import HOMOGENEOUS_CLUSTER, Channel, MetricData, MetricDefinition, Program, S3DataSource
+from clary.jobs.model import (
+    HOMOGENEOUS_CLUSTER,
+    Channel,
+    CheckpointConfig,
+    MetricData,
+    MetricDefinition,
+    Program,
+    S3DataSource,
+)
 
 
 class HostGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +69,7 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     limited: bool = True
     volume_size_in_gb: int | None = None
     instance_groups: tuple[HostGroup, ...] = ()
+    checkpoint_config: CheckpointConfig | None = None
 
     @property
     def is_leader(self) -> bool:
