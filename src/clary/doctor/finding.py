@@ -26,8 +26,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     cure: str | None = None
 
 
-VITAL = frozenset({"python", "settings", "catalogue", "store", "home", "disk", "listen"})
-"""Without one of these the server does not start."""
+VITAL = frozenset({"python", "settings", "catalogue", "store", "home", "disk", "listen", "volumes"})
+"""Without one of these the server does not start, or takes no job (volumes, where they are required)."""
 
 PROCESS, ENGINE = "sandbox", "engine"
 """The two that run programs, of which one is enough."""

@@ -82,7 +82,7 @@ def test_what_keeps_the_server_from_starting_keeps_training_from_running(name):
     assert name in verdict(findings)
 
 
-@pytest.mark.parametrize("name", ["gpus", "credentials", "e2fsprogs", "clock", "tls_listen"])
+@pytest.mark.parametrize("name", ["gpus", "credentials", "clock", "tls_listen"])
 def test_other_things_may_be_missing(name):
     assert can_train((*VITAL, well("sandbox"), lacking(name)))
 
@@ -178,7 +178,8 @@ def test_gpus(gpus, level, words):
 
 def helpers(document, *present):
     text = None if document is None else document if isinstance(document, str) else json.dumps(document)
-    return credentials_finding(text, Path("/d/config.json"), {f"docker-credential-{one}": "/x" for one in present}.get)
+    there = {f"docker-credential-{one}": "/x" for one in present}
+    return credentials_finding(text, Path("/d/config.json"), which=there.get)
 
 
 def test_a_credential_helper_that_is_not_there_is_named():
@@ -186,8 +187,17 @@ def test_a_credential_helper_that_is_not_there_is_named():
     document = {"credHelpers": {"1.dkr.ecr.eu-west-1.amazonaws.com": "ecr-login"}, "credsStore": "pass"}
     finding = helpers(document, "pass")
     assert finding.level is Level.MISSING
-    assert "docker-credential-ecr-login, which is not on the PATH" in finding.found
+    assert "docker-credential-ecr-login is not on the PATH (named by /d/config.json)" in finding.found
     assert "docker-credential-pass" not in finding.found
+
+
+def test_a_program_that_stands_for_a_function_is_looked_for_too():
+    """One of the image catalogue, which may be named by its path."""
+    programs = {"/opt/login": "the image catalogue, for arn:1"}
+    there = credentials_finding(None, Path("/d"), programs, {"/opt/login": "/opt/login"}.get)
+    assert (there.level, there.found) == (Level.OK, "by /opt/login")
+    gone = credentials_finding(None, Path("/d"), programs, {}.get)
+    assert (gone.level, "arn:1" in gone.found) == (Level.MISSING, True)
 
 
 def test_credentials_in_order():

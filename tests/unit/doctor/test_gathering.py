@@ -70,6 +70,40 @@ def test_a_broken_image_catalogue_is_told(tmp_path):
     assert findings["catalogue"].level is Level.MISSING
 
 
+@pytest.mark.parametrize(
+    ("setting", "problem", "level", "words"),
+    [
+        ("auto", None, Level.OK, "a disk of the job's own"),
+        ("auto", "mkfs.ext4 is missing. Cure: apt-get install e2fsprogs", Level.WARNING, "limits nothing: mkfs.ext4"),
+        ("required", "mkfs.ext4 is missing. Cure: apt-get install e2fsprogs", Level.MISSING, "mkfs.ext4 is missing"),
+        ("off", "mkfs.ext4 is missing. Cure: apt-get install e2fsprogs", Level.OK, "off"),
+    ],
+)
+def test_volumes_as_the_setting_wants_them(tmp_path, monkeypatch, setting, problem, level, words):
+    """What is not there keeps jobs from running only where it is required."""
+    monkeypatch.setattr(examination.volumes, "unavailable", lambda: problem)
+    found = examination.examine({"home": str(tmp_path)}, {"CLARY_VOLUMES": setting})
+    finding = {one.name: one for one in found}["volumes"]
+    assert finding.level is level
+    assert words in finding.found
+    assert (finding.cure == "apt-get install e2fsprogs") is (level is not Level.OK)
+
+
+def test_an_engine_that_is_switched_off_is_not_looked_for(tmp_path):
+    found = {one.name: one for one in examination.examine({"home": str(tmp_path)}, {"CLARY_CONTAINER_ENGINE": "none"})}
+    assert "switched off" in found["engine"].found
+
+
+def test_a_profile_for_ecr_that_is_not_there_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    (tmp_path / "config").write_text("[profile pull]\nregion = eu-west-1\n")
+    for profile, level in (("pull", Level.OK), ("push", Level.MISSING)):
+        environment = {"CLARY_ECR_PROFILE": profile, "DOCKER_CONFIG": str(tmp_path)}
+        (tmp_path / "config.json").write_text("{}")
+        found = {one.name: one for one in examination.examine({"home": str(tmp_path)}, environment)}
+        assert found["credentials"].level is level
+
+
 def test_whatever_breaks_while_looking_becomes_the_finding(tmp_path, monkeypatch):
     """The other findings are told all the same."""
 
