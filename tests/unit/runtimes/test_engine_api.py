@@ -221,7 +221,7 @@ def test_attaching_to_an_ended_container_of_podman_loses_its_exit_code(podman):
     assert client.inspect_container(NAME)["State"]["ExitCode"] == 0
 
 
-def test_states_of_podmans_own_show_before_5_8(podman):
+def test_states_of_podmans_own_show_before_5_6(podman):
     api, client = podman
     create(client, "shell:1", "x")
     client.start(NAME)
