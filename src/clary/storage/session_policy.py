@@ -21,6 +21,7 @@ POLICY_LIMIT_BYTES = 2048
 """Source: STS API, AssumeRole, Policy."""
 
 _READ = "s3:GetObject"
+_DELETE = "s3:DeleteObject"
 _LIST = "s3:ListBucket"
 # A multipart upload needs no action beyond these; ListMultipartUploadParts is refused by the embedded store.
 _WRITE = ["s3:PutObject", "s3:AbortMultipartUpload"]
@@ -32,13 +33,14 @@ class UngrantableName(ValueError):
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """Leave to read (get and list) or to write (put, multipart uploads) below `prefix`, a raw string prefix.
+    """Leave to read (get and list), to write (put, multipart uploads), or to sync (both, and delete) below `prefix`, a raw
+    string prefix.
 
     With `exact`, `prefix` is the key of the one object granted. An empty prefix grants the whole bucket. Writing implies
     neither reading nor deleting.
     """
 
-    access: Literal["read", "write"]
+    access: Literal["read", "write", "sync"]
     bucket: str
     prefix: str
     exact: bool = False
@@ -84,17 +86,21 @@ def _check(grant: Grant) -> None:
 
 def _document(grants: list[Grant]) -> str:
     statements: list[dict[str, object]] = []
-    readers = [grant for grant in grants if grant.access == "read"]
-    writable = [_objects(grant) for grant in grants if grant.access == "write"]
-    if readers:
-        statements.append({"Effect": "Allow", "Action": _READ, "Resource": [_objects(grant) for grant in readers]})
+    listers = [grant for grant in grants if grant.access != "write"]
+    statements += _allowing(_READ, [grant for grant in grants if grant.access == "read"])
     statements += [
-        _listing(bucket, [grant for grant in readers if grant.bucket == bucket])
-        for bucket in dict.fromkeys(grant.bucket for grant in readers)
+        _listing(bucket, [grant for grant in listers if grant.bucket == bucket])
+        for bucket in dict.fromkeys(grant.bucket for grant in listers)
     ]
-    if writable:
-        statements.append({"Effect": "Allow", "Action": _WRITE, "Resource": writable})
+    statements += _allowing(_WRITE, [grant for grant in grants if grant.access == "write"])
+    statements += _allowing([_READ, *_WRITE, _DELETE], [grant for grant in grants if grant.access == "sync"])
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"), ensure_ascii=False)
+
+
+def _allowing(action: str | list[str], grants: list[Grant]) -> list[dict[str, object]]:
+    if not grants:
+        return []
+    return [{"Effect": "Allow", "Action": action, "Resource": [_objects(grant) for grant in grants]}]
 
 
 def _listing(bucket: str, grants: list[Grant]) -> dict[str, object]:

@@ -12,7 +12,7 @@ from clary.storage.session_policy import POLICY_LIMIT_BYTES, Grant, UngrantableN
 _NAMES = st.text(st.characters(codec="utf-8", exclude_characters="*?[$"), max_size=120)
 _GRANTS = st.builds(
     Grant,
-    access=st.sampled_from(["read", "write"]),
+    access=st.sampled_from(["read", "write", "sync"]),
     bucket=st.sampled_from(["alpha", "beta", "sagemaker-us-east-1-000000000000"]),
     prefix=_NAMES,
 )
@@ -69,13 +69,14 @@ def test_a_policy_allows_what_its_grants_say_and_nothing_else(grants, name):
                     grant.access == access and grant.bucket == bucket and name.startswith(grant.prefix)
                     for grant in policy.grants
                 )
-                for access in ("read", "write")
+                for access in ("read", "write", "sync")
             }
             resource = f"arn:aws:s3:::{bucket}/{name}"
-            assert _allows(policy.document, "s3:GetObject", resource) == covered["read"]
-            assert _allows(policy.document, "s3:PutObject", resource) == covered["write"]
-            assert _allows(policy.document, "s3:ListBucket", f"arn:aws:s3:::{bucket}", prefix=name) == covered["read"]
-            assert not _allows(policy.document, "s3:DeleteObject", resource)
+            readable = covered["read"] or covered["sync"]
+            assert _allows(policy.document, "s3:GetObject", resource) == readable
+            assert _allows(policy.document, "s3:PutObject", resource) == (covered["write"] or covered["sync"])
+            assert _allows(policy.document, "s3:ListBucket", f"arn:aws:s3:::{bucket}", prefix=name) == readable
+            assert _allows(policy.document, "s3:DeleteObject", resource) == covered["sync"]
 
 
 def test_typical_job_needs_one_policy():
@@ -85,8 +86,7 @@ def test_typical_job_needs_one_policy():
         _read(bucket, "train/"),
         _read("datasets", "imagenet/validation/"),
         _write(bucket, "output/my-job-2026-11-23/"),
-        _read(bucket, "checkpoints/"),
-        _write(bucket, "checkpoints/"),
+        Grant(access="sync", bucket=bucket, prefix="checkpoints/"),
     ]
     (policy,) = pack(grants)
     assert policy.grants == tuple(grants)
