@@ -2,7 +2,9 @@
 
 Used by `sqlite`. Knows nothing of jobs: a write is a function that is given the connection. What a write *refuses*, it
 must refuse before it changes anything; then its neighbours in the group are unharmed. Any other error undoes the group.
-A joint write is one that does the same for many: it is run once for all of its items that stand side by side.
+
+Writes of one kind that stand side by side can be done together. Should one of them be refused then, which is rare, the
+group begins anew, and each write is done by itself.
 """
 
 import asyncio
@@ -22,16 +24,17 @@ faults.declare("store.written", "store.committed")
 GROUP_MAX = 256
 """The most writes of one transaction: bounds how long the first of them waits."""
 
-_Item = TypeVar("_Item")
-
 Write = Callable[[sqlite3.Connection], None]
 
-JointWrite = Callable[[sqlite3.Connection, Sequence[_Item]], Sequence[Exception | None]]
-"""Answers for each item with what it refuses of it; None: it is written."""
+_Item = TypeVar("_Item")
+
+Together = Callable[[sqlite3.Connection, Sequence[_Item]], None]
+"""Does for many items what their writes do. Raises sqlite3.IntegrityError if one of these would refuse."""
 
 
 class _Order(NamedTuple):
-    write: JointWrite[Any]
+    write: Write
+    together: Together[Any] | None
     item: Any
     done: "asyncio.Future[None]"
 
@@ -50,22 +53,19 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._run, name="clary-store-writer", daemon=True)
         self._thread.start()
 
-    async def submit(self, write: Write) -> None:
+    async def submit(self, write: Write, *, together: Together[_Item] | None = None, item: _Item | None = None) -> None:
         """Run the write; returns when it is durable. Raises what the write refused, or what failed the group.
 
-        A caller that is cancelled meanwhile does not take its write back.
+        `together` may be called instead, with the `item` of this write and those of others. A caller that is cancelled
+        meanwhile does not take its write back.
         """
-        await self.submit_item(self._each, write)
-
-    async def submit_item(self, write: JointWrite[_Item], item: _Item) -> None:
-        """As `submit`, of one item of a joint write."""
         loop = asyncio.get_running_loop()
         if not self._submitted:
             # With the rest of this turn of the loop: the thread would begin with the first alone, and the others would
             # wait for a COMMIT more.
             loop.call_soon(self._hand_over)
         done = loop.create_future()
-        self._submitted.append(_Order(write, item, done))
+        self._submitted.append(_Order(write, together, item, done))
         await done
 
     def _hand_over(self) -> None:
@@ -94,31 +94,52 @@ class GroupCommit:
 
     def _transact(self, orders: Sequence[_Order]) -> Sequence[BaseException | None]:
         """What became of each order; None: it is durable."""
-        outcomes: list[BaseException | None] = []
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for write, of_write in groupby(orders, key=attrgetter("write")):
-                outcomes += write(self._connection, [order.item for order in of_write])
-            faults.point("store.written")
-            self._connection.execute("COMMIT")
-            faults.point("store.committed")
+            try:
+                return self._commit(self._write_together, orders)
+            except sqlite3.IntegrityError:
+                self._roll_back()
+                return self._commit(self._write_each, orders)
         except BaseException as error:  # noqa: BLE001  whatever it is, somebody waits for an answer
-            # A failed COMMIT leaves the transaction open; left so, every later BEGIN would fail.
-            with contextlib.suppress(sqlite3.Error):
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+            self._roll_back()
             return [error] * len(orders)
+
+    def _commit(
+        self, write: Callable[[Sequence[_Order]], list[BaseException | None]], orders: Sequence[_Order]
+    ) -> Sequence[BaseException | None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        outcomes = write(orders)
+        faults.point("store.written")
+        self._connection.commit()
+        faults.point("store.committed")
         return outcomes
 
-    def _each(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> list[Exception | None]:
-        return [self._apply(connection, write) for write in writes]
+    def _write_together(self, orders: Sequence[_Order]) -> list[BaseException | None]:
+        outcomes: list[BaseException | None] = []
+        for together, found in groupby(orders, key=attrgetter("together")):
+            alike = list(found)
+            if together is None:
+                outcomes += self._write_each(alike)
+            else:
+                together(self._connection, [order.item for order in alike])
+                outcomes += [None] * len(alike)
+        return outcomes
 
-    def _apply(self, connection: sqlite3.Connection, write: Write) -> Exception | None:
+    def _write_each(self, orders: Sequence[_Order]) -> list[BaseException | None]:
+        return [self._apply(order.write) for order in orders]
+
+    def _apply(self, write: Write) -> BaseException | None:
         try:
-            write(connection)
+            write(self._connection)
         except self._refusals as refusal:
             return refusal
         return None
+
+    def _roll_back(self) -> None:
+        """A failed COMMIT leaves the transaction open; left so, every later BEGIN would fail."""
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
 
 def _answer(orders: Sequence[_Order], outcomes: Sequence[BaseException | None]) -> None:

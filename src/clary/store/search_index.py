@@ -1,7 +1,7 @@
 """Keeps the table `search_value` true, behind the writes but before any search.
 
 Used by `sqlite`. Filing a job costs several times what writing it costs, so a write only notes that its job is to be
-filed, in its own transaction. What is noted is filed many jobs at a time: at leisure, with a small share of the event
+filed, in its own transaction (a trigger does so). What is noted is filed many jobs at a time: at leisure, with a small share of the event
 loop's time, and before a search, which therefore finds all that was written before it came.
 
 What is filed is what users search and sort by most and cannot be found otherwise. `search` judges by the whole job anyway:
@@ -36,8 +36,6 @@ search waits (large ones cost least in all), while nobody writes, and while jobs
 LEISURE_S = 0.05
 SHARE = 10
 """Filing at leisure rests SHARE - 1 times as long as it took, while jobs are being written."""
-
-_NOTE = "INSERT INTO search_backlog (id) VALUES "
 
 # Each of the following is one step for many jobs, because a thread that comes back from SQLite has to wait for the
 # interpreter's lock each time, and meanwhile it keeps all other writers waiting.
@@ -118,11 +116,6 @@ class Filing:
         # Writes are done in the order in which they were submitted. One that was refused has noted nothing, so that only
         # a short batch says that all is filed.
         self._filed = max(self._filed, upto) if taken < most else self._filed + taken
-
-
-def note(connection: sqlite3.Connection, *rows: int) -> None:
-    """Part of a write that has created or changed the jobs of these rows."""
-    connection.execute(_NOTE + ", ".join(["(?)"] * len(rows)), rows)
 
 
 def may_be_filed(name: str) -> bool:

@@ -9,6 +9,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,10 +21,9 @@ from clary.store.connections import open_reader, open_writer, unavailable
 from clary.store.errors import DatabaseUnavailable
 from clary.store.group_commit import GroupCommit, Write
 from clary.store.listing import find_page
-from clary.store.new_jobs import NewJob, insert_jobs
-from clary.store.port import Cursor, ListQuery, NoSuchJob, Page, SearchCursor, SearchPage, StaleVersion
+from clary.store.new_jobs import NewJob, insert_job, insert_jobs
+from clary.store.port import Cursor, ListQuery, NameTaken, NoSuchJob, Page, SearchCursor, SearchPage, StaleVersion
 from clary.store.recent import RecentJobs
-from clary.store.search_index import note
 from clary.store.sqlite_algorithms import REFUSALS as ALGORITHM_REFUSALS
 from clary.store.sqlite_algorithms import SqliteAlgorithmStore
 from clary.store.sqlite_search import SqliteSearch
@@ -62,7 +62,7 @@ class SqliteStore:
         self._list_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clary-store-lists")
         self._writes = GroupCommit(
             writer,
-            refusals=(StaleVersion, NoSuchJob, *ALGORITHM_REFUSALS),
+            refusals=(NameTaken, StaleVersion, NoSuchJob, *ALGORITHM_REFUSALS),
         )
         self._recent = RecentJobs()
         self._search = SqliteSearch(path, write=self._write)
@@ -88,7 +88,7 @@ class SqliteStore:
         self._search.expect()
         self._check_open()
         with unavailable(self._path):
-            await self._writes.submit_item(insert_jobs, new)
+            await self._writes.submit(partial(insert_job, new), together=insert_jobs, item=new)
 
     async def get(self, training_job_name: str) -> TrainingJob:
         """See `port.Store`."""
@@ -117,7 +117,6 @@ class SqliteStore:
             else:
                 connection.execute(_UPDATE_AND_REFILE, (*columns, row))
             connection.execute(_UPDATE_DOCUMENT, (document, row))
-            note(connection, row)
 
         self._search.expect()
         await self._write_job(job.training_job_name, write, written=written)

@@ -2,12 +2,14 @@
 
 import asyncio
 import sqlite3
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from clary.store.connections import open_reader, open_writer
 from clary.store.group_commit import GroupCommit
-from clary.store.new_jobs import AT_ONCE, NewJob, insert_jobs
+from clary.store.new_jobs import AT_ONCE, NewJob, insert_job, insert_jobs
 from clary.store.port import NameTaken
 from clary.store.sqlite import SqliteStore
 from factories import arn, make_job
@@ -24,6 +26,15 @@ def _new(name: str) -> NewJob:
     )
 
 
+def _writes(path: Path) -> GroupCommit:
+    return GroupCommit(open_writer(path), refusals=(NameTaken,))
+
+
+async def _create(writes: GroupCommit, name: str) -> None:
+    new = _new(name)
+    await writes.submit(partial(insert_job, new), together=insert_jobs, item=new)
+
+
 def _kept(connection: sqlite3.Connection) -> dict[str, bytes]:
     sql = "SELECT training_job_name, document FROM training_job JOIN training_job_document USING (id) ORDER BY id"
     return dict(connection.execute(sql).fetchall())
@@ -37,7 +48,7 @@ def test_each_job_gets_its_own_document_and_is_noted(tmp_path, count):
     connection.execute("DELETE FROM training_job WHERE id = 2")
     connection.execute("DELETE FROM search_backlog")
     names = [f"job-{n}" for n in range(count)]
-    assert insert_jobs(connection, [_new(name) for name in names]) == [None] * count
+    insert_jobs(connection, [_new(name) for name in names])
     kept = _kept(connection)
     assert list(kept)[2:] == names
     assert all(document == f"the document of {name}".encode() for name, document in kept.items())
@@ -47,17 +58,25 @@ def test_each_job_gets_its_own_document_and_is_noted(tmp_path, count):
 
 
 def test_a_name_is_refused_to_whoever_comes_later(tmp_path):
-    """Letter case aside, whether the first stands in the file, in the same statement or in an earlier one."""
-    connection = open_writer(tmp_path / "jobs.db")
-    insert_jobs(connection, [_new("There")])
+    """Letter case aside, whether the first stands in the file or in the same group; the others are kept."""
+    path = tmp_path / "jobs.db"
     names = ["a", "THERE", "b", "A", *(f"c-{n}" for n in range(AT_ONCE)), "B", "d"]
-    outcomes = insert_jobs(connection, [_new(name) for name in names])
+
+    async def scenario():
+        writes = _writes(path)
+        await _create(writes, "There")
+        outcomes = await asyncio.gather(*(_create(writes, name) for name in names), return_exceptions=True)
+        await writes.close()
+        return outcomes
+
+    outcomes = asyncio.run(scenario())
     refused = {
         name: outcome.training_job_arn for name, outcome in zip(names, outcomes, strict=True) if outcome is not None
     }
     assert refused == {"THERE": arn("There"), "A": arn("a"), "B": arn("b")}
-    assert list(_kept(connection)) == ["There", *(name for name in names if name not in refused)]
-    connection.close()
+    reader = open_reader(path)
+    assert list(_kept(reader)) == ["There", *(name for name in names if name not in refused)]
+    reader.close()
 
 
 def test_writes_of_a_group_are_done_in_their_order(tmp_path):
@@ -69,13 +88,13 @@ def test_writes_of_a_group_are_done_in_their_order(tmp_path):
         connection.execute("DELETE FROM training_job WHERE training_job_name = 'a'")
 
     async def scenario():
-        writes = GroupCommit(open_writer(path), refusals=())
+        writes = _writes(path)
         outcomes = await asyncio.gather(
-            writes.submit_item(insert_jobs, _new("a")),
-            writes.submit_item(insert_jobs, _new("b")),
+            _create(writes, "a"),
+            _create(writes, "b"),
             writes.submit(forget),
-            writes.submit_item(insert_jobs, _new("a")),
-            writes.submit_item(insert_jobs, _new("b")),
+            _create(writes, "a"),
+            _create(writes, "b"),
             return_exceptions=True,
         )
         await writes.close()
