@@ -65,7 +65,7 @@ def _add(out: IO[bytes], member: Member, check: Callable[[], None]) -> None:
     """Header, content, padding. TarFile would do the same with four copies of each byte."""
     info = tarfile.TarInfo(member.path)
     info.mode = member.mode
-    info.mtime = member.mtime_s
+    info.mtime = max(0, member.mtime_ns // 1_000_000_000)
     if member.is_directory:
         info.type = tarfile.DIRTYPE
         out.write(info.tobuf())

@@ -1,10 +1,10 @@
 """Directory trees that job code has filled, as a sorted list of members that are safe to read.
 
-Called by `archive` and `upload`. Job code chose every name and every link in the trees, and they are read outside its
+Called by `archive`, `upload` and `mirror`. Job code chose every name and every link in the trees, and they are read outside its
 sandbox: a link to /etc/passwd, or to the operator's home, must not bring that file's content into an artifact. So no
 path is ever resolved by the kernel as a whole: each part is opened below its parent's descriptor without following
 links, and links are followed here, by hand, as long as they stay inside their tree. That the job's processes have ended
-is assumed for consistency, not for safety.
+is assumed for consistency, not for safety; whoever looks while they run says what to do about what is gone by then.
 
 Links to files and directories inside the tree become what they point to (inferred; SageMaker does not say). A directory
 link is followed only where no other one has been on the way, so that links cannot multiply a tree without bound.
@@ -28,7 +28,7 @@ _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_
 class Member(msgspec.Struct, frozen=True, kw_only=True):
     """A file or directory: `path` as it shall be called, `parts` where it really is below `root`, without any link.
 
-    `mode` holds the permission bits, `mtime_s` is in whole seconds since the epoch, `size_bytes` is 0 for a directory.
+    `mode` holds the permission bits, `mtime_ns` is in nanoseconds since the epoch, `size_bytes` is 0 for a directory.
     """
 
     path: str
@@ -36,8 +36,9 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[str, ...]
     is_directory: bool
     mode: int
-    mtime_s: int
+    mtime_ns: int
     size_bytes: int
+    inode: int
 
 
 class _LeadsOut(Exception):
@@ -49,16 +50,18 @@ def walk(
     *,
     seen_as: str | None = None,
     on_skip: Callable[[str, str], None] = lambda _path, _reason: None,
+    on_lost: Callable[[str, OSError], None] | None = None,
 ) -> list[Member]:
     """The members of all roots as one tree, sorted by the bytes of their paths, so a directory before what is in it.
 
     Of two members with one path the one of the later root wins, and with it all or nothing of what is below
     (inferred). A root that does not exist is empty. `seen_as` is the absolute path at which the job saw each root:
-    absolute links below it are followed too. `on_skip(path, reason)` is told what was left out.
+    absolute links below it are followed too. `on_skip(path, reason)` is told what was left out. `on_lost(path, error)` is
+    told of a directory that cannot be looked into, and a file that is gone is left out; without it, both raise `OSError`.
     """
     merged: dict[str, Member] = {}
     for root in roots:
-        for member in _walk_root(root, seen_as, on_skip):
+        for member in _walk_root(root, seen_as, on_skip, on_lost):
             known = merged.get(member.path)
             if known is not None and known.is_directory and not member.is_directory:
                 below = f"{member.path}/"
@@ -87,23 +90,36 @@ def open_member(member: Member) -> Iterator[int]:
         os.close(fd)
 
 
-def _walk_root(root: Path, seen_as: str | None, on_skip: Callable[[str, str], None]) -> Iterator[Member]:
+def _walk_root(
+    root: Path,
+    seen_as: str | None,
+    on_skip: Callable[[str, str], None],
+    on_lost: Callable[[str, OSError], None] | None = None,
+) -> Iterator[Member]:
     try:
         root_fd = os.open(root, _DIRECTORY_FLAGS)
     except FileNotFoundError:
         return
     try:
-        yield from _Walker(root, root_fd, seen_as, on_skip).members()
+        yield from _Walker(root, root_fd, seen_as, on_skip, on_lost).members()
     finally:
         os.close(root_fd)
 
 
 class _Walker:
-    def __init__(self, root: Path, root_fd: int, seen_as: str | None, on_skip: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        root_fd: int,
+        seen_as: str | None,
+        on_skip: Callable[[str, str], None],
+        on_lost: Callable[[str, OSError], None] | None,
+    ) -> None:
         self._root = root
         self._root_fd = root_fd
         self._seen_as = PurePosixPath(seen_as).parts if seen_as is not None else None
         self._on_skip = on_skip
+        self._on_lost = on_lost
         self._todo: list[tuple[str, tuple[str, ...], bool]] = []  # path, place, whether a link led there
 
     def members(self) -> Iterator[Member]:
@@ -111,13 +127,13 @@ class _Walker:
         self._todo.append(("", (), False))
         while self._todo:
             path, parts, linked = self._todo.pop()
-            fd, _ = _descend(self._root_fd, parts, _no_links)
             try:
-                with os.scandir(fd) as entries:
-                    names = [entry.name for entry in entries]
-                found = [(name, os.stat(name, dir_fd=fd, follow_symlinks=False)) for name in names]
-            finally:
-                os.close(fd)
+                found = self._look_into(parts)
+            except OSError as error:
+                if self._on_lost is None:
+                    raise
+                self._on_lost(path, error)
+                continue
             for name, status in found:
                 called = f"{path}/{name}" if path else name
                 if stat.S_ISLNK(status.st_mode):
@@ -126,6 +142,22 @@ class _Walker:
                     yield self._member(called, (*parts, name), status, linked=linked)
                 else:
                     self._on_skip(called, "neither file, directory nor link")
+
+    def _look_into(self, parts: tuple[str, ...]) -> list[tuple[str, os.stat_result]]:
+        found = []
+        fd, _ = _descend(self._root_fd, parts, _no_links)
+        try:
+            with os.scandir(fd) as entries:
+                names = [entry.name for entry in entries]
+            for name in names:
+                try:
+                    found.append((name, os.stat(name, dir_fd=fd, follow_symlinks=False)))
+                except FileNotFoundError:
+                    if self._on_lost is None:
+                        raise
+        finally:
+            os.close(fd)
+        return found
 
     def _link(self, called: str, parts: tuple[str, ...], *, linked: bool) -> Iterator[Member]:
         try:
@@ -168,8 +200,9 @@ class _Walker:
             parts=parts,
             is_directory=is_directory,
             mode=stat.S_IMODE(status.st_mode),
-            mtime_s=max(0, int(status.st_mtime)),
+            mtime_ns=status.st_mtime_ns,
             size_bytes=0 if is_directory else status.st_size,
+            inode=status.st_ino,
         )
 
 

@@ -22,6 +22,10 @@ _FILES_AT_ONCE = 4
 _log = get_logger("storage")
 
 
+class FileChanged(Exception):
+    """A file is no longer what it was when it was found."""
+
+
 def upload_archive(
     storage: ObjectStorage,
     bucket: str,
@@ -61,7 +65,7 @@ def upload_tree(
     """
     files = [member for member in walk(roots, seen_as=seen_as, on_skip=on_skip) if not member.is_directory]
     for member in files:
-        if not _is_text(member.path):
+        if not is_text(member.path):
             raise StorageError(
                 f"the file name {os.fsencode(member.path)!r} is not UTF-8, as the key of an object must be"
             )
@@ -98,12 +102,47 @@ def upload_file(storage: ObjectStorage, bucket: str, key: str, path: Path, *, km
         os.close(fd)
 
 
-def _is_text(path: str) -> bool:
+def upload_as_found(
+    storage: ObjectStorage,
+    bucket: str,
+    key: str,
+    member: Member,
+    *,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> None:
+    """Make the object `key` the content of a file exactly as it was when `member` was made.
+
+    Raises `FileChanged` if it has another size, time or inode since, or gets one meanwhile: then the object stays what it
+    was. Raises `OSError`, `StorageError` and `Cancelled` too.
+    """
+    with open_member(member) as fd:
+        _check_unchanged(fd, member)
+        if member.size_bytes <= _SMALL_BYTES:
+            data = os.pread(fd, member.size_bytes, 0)
+            _check_unchanged(fd, member)
+            storage.put(bucket, key, data)
+            return
+        _abandon_leftovers(storage, bucket, key)
+        with storage.open_writer(bucket, key) as writer:
+            for offset in range(0, member.size_bytes, _BLOCK_BYTES):
+                _check(cancelled)
+                writer.write(os.pread(fd, min(_BLOCK_BYTES, member.size_bytes - offset), offset))
+            _check_unchanged(fd, member)  # an exception here abandons all that was sent
+
+
+def is_text(path: str) -> bool:
+    """Whether a file name is UTF-8, as the key of an object must be."""
     try:
         path.encode()
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _check_unchanged(fd: int, member: Member) -> None:
+    now = os.fstat(fd)
+    if (now.st_size, now.st_mtime_ns, now.st_ino) != (member.size_bytes, member.mtime_ns, member.inode):
+        raise FileChanged(member.path)
 
 
 def _upload_member(
