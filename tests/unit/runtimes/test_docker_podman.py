@@ -3,8 +3,6 @@
 What a real Docker does with it: tests/contract/test_runtime.py and the tests marked `docker`.
 """
 
-import contextlib
-import dataclasses
 import gc
 import signal
 import threading
@@ -37,7 +35,7 @@ from engine_api import EngineApi
 from engine_objects import DOCKER, PODMAN, PODMAN_4, image
 from engine_words import Refused
 
-FLAVOURS = {"docker": DOCKER, "podman": PODMAN, "podman-4": dataclasses.replace(PODMAN_4, late_wait=False)}
+FLAVOURS = {"docker": DOCKER, "podman": PODMAN, "podman-4": PODMAN_4}
 PATIENCE_S = 20
 
 
@@ -96,20 +94,20 @@ def make_spec(tmp_path):
     return make
 
 
-def until(condition, what="it does not come to pass", patience_s=PATIENCE_S):
-    deadline = time.monotonic() + patience_s
+def until(condition, what="it does not come to pass"):
+    deadline = time.monotonic() + PATIENCE_S
     while not (found := condition()):
         assert time.monotonic() < deadline, what
         time.sleep(0.005)  # neither the port nor the disk has a call that waits
     return found
 
 
-def until_ended(runtime, spec, patience_s=PATIENCE_S):
+def until_ended(runtime, spec):
     def ended():
         state = runtime.state(Path(spec.directory))
         return None if isinstance(state, Running) else state
 
-    return until(ended, "the program does not end", patience_s)
+    return until(ended, "the program does not end")
 
 
 def printed(spec):
@@ -132,19 +130,6 @@ def at_once(code, *texts, oom=False):
         container.end(code, oom=oom)
 
     return run
-
-
-@contextlib.contextmanager
-def _known_to_fail(expected, why):
-    """What is known to be wrong yet; when it is put right, this says so."""
-    if not expected:
-        yield
-        return
-    try:
-        yield
-    except (AssertionError, CannotStart, EngineAway, TimeoutError):
-        pytest.xfail(why)
-    pytest.fail(f"no longer true: {why}")
 
 
 # What is sent
@@ -237,8 +222,6 @@ def test_selinux_does_not_keep_the_program_from_its_directories(engine, make_spe
 @pytest.mark.parametrize("flavour", ["docker", "podman"])
 def test_gpus_are_asked_for_in_the_engines_own_way(tmp_path, make_spec, flavour):
     """Docker's NVIDIA runtime takes indices. Podman (5.4 and newer) takes names of CDI, and ignores all other requests."""
-    if flavour == "podman":
-        pytest.xfail("requests for driver nvidia are ignored by Podman: the program would silently have no GPU")
     with EngineApi(tmp_path / "e.sock", FLAVOURS[flavour]) as api, connect(api.url) as client:
         spec = make_spec()
         engine = describe_engine(client, api.url)
@@ -262,24 +245,6 @@ def test_the_exit_code_and_the_output(engine, make_spec, code):
     runtime.start(spec)
     assert until_ended(runtime, spec) == Exited(exit_code=code)
     assert printed(spec) == b"one\ntwo\nthree"
-
-
-def test_an_end_that_comes_before_podman_waits_for_it(tmp_path, make_spec):
-    """Until 5.8 its wait for the next exit answers before it looks, and misses the end of a short program (issue 28514)."""
-    spec = make_spec()
-    with EngineApi(tmp_path / "engine.sock", PODMAN_4) as api:
-        api.images["me/tool:1"] = image()
-        api.on_start = at_once(2)
-        runtime = DockerRuntime(api.url)
-        runtime.start(spec)
-        try:
-            with _known_to_fail(True, "the follower waits for the end for ever"):
-                assert until_ended(runtime, spec, patience_s=2) == Exited(exit_code=2)
-        finally:
-            api.go_away()
-            api.come_back()
-            until_ended(runtime, spec)
-            leave_no_follower(api)
 
 
 def test_want_of_memory_is_told_from_another_137(engine, make_spec):
@@ -316,11 +281,11 @@ def test_a_program_that_cannot_be_executed_is_the_users_error(engine, make_spec,
     """The line goes to the log, whatever the engine and its runtime call it (runc, crun)."""
     engine.cannot_exec = {"train": trouble}
     spec, runtime = make_spec(), DockerRuntime(engine.url)
-    with _known_to_fail(engine.flavour.podman, "crun's words are not known, and attaching meets them before the start"):
-        runtime.start(spec)
-        assert until_ended(runtime, spec) == Exited(exit_code=code)
-        assert printed(spec).strip()
-        assert b"\n" not in printed(spec).strip()
+    runtime.start(spec)
+    assert until_ended(runtime, spec) == Exited(exit_code=code)
+    assert printed(spec).endswith(b"\n")
+    if trouble == "missing":
+        assert printed(spec) == b'exec: "train": executable file not found in $PATH\n'
 
 
 def test_an_image_that_is_gone_is_told(engine, make_spec):
@@ -461,16 +426,14 @@ def test_a_program_that_went_down_with_the_machine_is_lost(engine, make_spec, mo
     spec, runtime = make_spec(), DockerRuntime(engine.url)
     adopted(engine, spec, boot="of another boot")
     engine.reboot()
-    with _known_to_fail(engine.flavour.podman, "exited with 0 and no time of the end is taken for success"):
-        assert until_ended(runtime, spec) == Lost()
+    assert until_ended(runtime, spec) == Lost()
 
 
 def test_a_program_whose_end_podman_did_not_see_is_lost(podman, make_spec):
     """Its supervisor, conmon, was killed: the exit code is -1."""
     spec, runtime = make_spec(), DockerRuntime(podman.url)
     adopted(podman, spec).end(-1)
-    with _known_to_fail(True, "-1 is told as an exit code"):
-        assert until_ended(runtime, spec) == Lost()
+    assert until_ended(runtime, spec) == Lost()
 
 
 # What is left
@@ -499,9 +462,8 @@ def test_the_network_stays_while_others_are_on_it(engine, make_spec):
         )
         engine.on_start = lambda _: None
         client.start("foreign")
-    with _known_to_fail(engine.flavour.podman, "Podman's 500 for a network in use is taken for trouble"):
-        runtime.release(Path(spec.directory))
-        assert list(engine.networks.values()) == [network]
+    runtime.release(Path(spec.directory))
+    assert list(engine.networks.values()) == [network]
     engine.container("foreign").end(0)
 
 

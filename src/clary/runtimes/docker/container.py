@@ -72,7 +72,9 @@ def _host(spec: ProgramSpec, *, engine: Engine, network: str, gpus: Sequence[str
         host["NanoCpus"] = int(min(limits.cpus, engine.cpus) * 1_000_000_000)  # more than there are is refused
     if limits.pids is not None:
         host["PidsLimit"] = limits.pids
-    if gpus:
+    if gpus and engine.is_podman:
+        host["DeviceRequests"] = [{"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={gpu}" for gpu in gpus]}]
+    elif gpus:
         host["DeviceRequests"] = [{"Driver": "nvidia", "DeviceIDs": list(gpus), "Capabilities": [["gpu"]]}]
     if spec.isolated_network:
         # Raw packets could address the machine itself, and a resolver of the machine's would answer for the world.

@@ -23,6 +23,7 @@ AUTO = "auto"
 NONE = "none"
 _UNIX = "unix://"
 _TIMEOUT_S = 60
+_CDI = (Path("/etc/cdi"), Path("/var/run/cdi"))
 _OLDEST_API = (1, 40)  # Docker 19.03: the first with device requests
 _NO_ENGINE = (
     "No container engine is set up. Cure: install Docker (Debian: apt-get install docker.io) or Podman, start it, and let "
@@ -94,18 +95,27 @@ def describe_engine(client: docker.APIClient, url: str) -> Engine:
     with translated(url):
         version, info = client.version(), client.info()
     components = {component.get("Name", "") for component in version.get("Components") or ()}
+    podman = any("Podman" in name for name in components)
     security = [str(option) for option in info.get("SecurityOptions") or ()]
     return Engine(
         url=url,
-        name="Podman" if any("Podman" in name for name in components) else "Docker",
+        name="Podman" if podman else "Docker",
         version=str(version.get("Version", "")),
         architecture=str(version.get("Arch", "")),
         rootless=any("rootless" in option for option in security),
         selinux=any("selinux" in option for option in security),
-        nvidia="nvidia" in (info.get("Runtimes") or {}) or Path("/etc/cdi/nvidia.yaml").exists(),
+        nvidia=_passes_gpus(podman, str(version.get("Version", "")), info),
         cpus=int(info.get("NCPU") or 1),
         memory_bytes=int(info.get("MemTotal") or 0),
     )
+
+
+def _passes_gpus(podman: bool, version: str, info: Mapping[str, Any]) -> bool:
+    """Docker by NVIDIA's runtime; Podman by a CDI specification, for which its API can be asked since 5.4."""
+    if not podman:
+        return "nvidia" in (info.get("Runtimes") or {})
+    numbers = tuple(int(part) for part in version.partition("-")[0].split(".")[:2] if part.isdigit())
+    return numbers >= (5, 4) and any((directory / "nvidia.yaml").exists() for directory in _CDI)
 
 
 @contextlib.contextmanager

@@ -142,8 +142,12 @@ def own(client: docker.APIClient, marker: Marker, describe: Describe) -> None:
 
 def _outcome(found: dict[str, Any], marker: Marker) -> Outcome:
     state = found["State"]
-    if str(state.get("StartedAt") or "0001").startswith("0001") and not state["ExitCode"]:
-        return Outcome(exit_code=None)  # made, and never started
+    if str(state.get("StartedAt") or "0001").startswith("0001"):
+        # Made, and never started; or the engine has noted why it could not be.
+        return Outcome(exit_code=int(state["ExitCode"]) or None)
+    if int(state["ExitCode"]) < 0 or not _finished(found):
+        # Podman: its supervisor was killed, or the machine went down, after which it says exited with 0 at no time.
+        return Outcome(exit_code=None)
     if marker.boot_id != boot_id() and _finished(found) > _booted_at():
         # It died with the machine, and the engine made up an exit code when it came back.
         return Outcome(exit_code=None)

@@ -89,8 +89,15 @@ def remove_if_empty(client: docker.APIClient, name: str) -> None:
             except docker.errors.NotFound:
                 pass
             except docker.errors.APIError as error:
-                if error.response is None or error.response.status_code not in {403, 409}:
-                    raise  # 403, 409: somebody is on it again, and removes it later
+                if not _in_use(error):
+                    raise
+                # Somebody is on it again, and removes it later.
+
+
+def _in_use(error: docker.errors.APIError) -> bool:
+    """Docker answers 403, or 409; Podman 500 and says so."""
+    status = None if error.response is None else error.response.status_code
+    return status in {403, 409} or "network is being used" in explanation(error)
 
 
 def free_subnet(pools: Iterable[str], taken: Iterable[Subnet]) -> Subnet | None:

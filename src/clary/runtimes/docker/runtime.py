@@ -9,6 +9,7 @@ the output is whole, and what the program left is ours. Without a follower the n
 import contextlib
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,6 +46,7 @@ from clary.runtimes.supervision import boot_id
 
 _GONE_WITHIN_S = 10.0
 _NOT_FOUND, _CONFLICT = 404, 409
+_MISSING = re.compile(r"executable file (`[^`]*` )?not found")
 
 faults.declare("container.marked", "container.created", "container.started")
 _log = get_logger("runtimes")
@@ -97,9 +99,14 @@ class DockerRuntime:
             faults.point("container.marked")
             with connect(marker.url) as client:
                 self._make(client, spec, spec.container, marker, files)
-                attachment = Attachment(marker.url, marker.name) if self._is_new(client, marker) else None
+                new = self._is_new(client, marker)
+                # Podman has the output written by a program of the container's own, which loses nothing when the engine
+                # ends. To listen there would make the container ready to run, with the errors of its start, and a wait
+                # for its next exit may miss the exit.
+                listen = new and not self._describe(client, marker.url).is_podman
+                attachment = Attachment(marker.url, marker.name) if listen else None
                 try:
-                    if attachment is not None and not self._start(client, spec, marker, files, lock):
+                    if new and not self._start(client, spec, marker, files, lock):
                         return
                     faults.point("container.started")
                     Follower(marker, lock, self._describe, attachment).start()
@@ -283,9 +290,11 @@ class DockerRuntime:
 def exec_failure(said: str) -> int | None:
     """The shell's exit code of a program that could not be executed; None if the engine's trouble is another. Pure.
 
-    Source: `docker run` ends with 127 for a program that is not there and with 126 for one that cannot be executed.
+    Source: `docker run` ends with 127 for a program that is not there and with 126 for one that cannot be executed. The
+    words are those of runc and of crun.
     """
-    if "executable file not found" in said or ("no such file or directory" in said and "exec" in said):
+    said = said.lower()
+    if _MISSING.search(said) or ("no such file or directory" in said and "exec" in said):
         return 127
     if "permission denied" in said and "exec" in said:
         return 126
@@ -294,6 +303,8 @@ def exec_failure(said: str) -> int | None:
 
 def exec_line(said: str) -> str:
     """The line of SageMaker's log for a program that is not there, out of what the engine said. Pure."""
+    if crun := re.search(r"executable file `([^`]*)` not found", said):
+        return f'exec: "{crun[1]}": executable file not found in $PATH'
     start = said.find("exec: ")
     return (said[start:] if start >= 0 else said).removesuffix(": unknown").strip()
 
