@@ -16,17 +16,27 @@ Receive = Callable[[], Awaitable[Any]]
 DRAIN_BYTES = 16 << 20
 BODY_SECONDS = 30
 
+WHOLE = "clary.whole"
+"""The extension of an ASGI scope by which `connection` says that the body has arrived, as most have with their headers."""
+
 
 class Disconnected(Exception):
     """The caller hung up before the request was whole: nobody is left to be answered."""
 
 
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit_bytes: int) -> bytes:
-    """The body. Raises `AwsError` (RequestEntityTooLargeException, RequestTimeoutException) and `Disconnected`."""
+async def read_body(
+    receive: Receive, headers: Mapping[bytes, bytes], limit_bytes: int, *, is_whole: bool = False
+) -> bytes:
+    """The body. Raises `AwsError` (RequestEntityTooLargeException, RequestTimeoutException) and `Disconnected`.
+
+    `is_whole`: it has arrived, so that nothing need be timed.
+    """
     declared = _declared_length(headers)
     # Who asks before sending (Expect) need not be drained; who sends more than we drain is cut off.
     if declared > (limit_bytes if b"expect" in headers else DRAIN_BYTES):
         raise too_large(limit_bytes)
+    if is_whole:
+        return await _read(receive, limit_bytes)
     try:
         async with asyncio.timeout(BODY_SECONDS):
             return await _read(receive, limit_bytes)

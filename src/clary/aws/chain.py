@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from clary.aws import json_rpc, rest_json, rpc_cbor, sigv4
-from clary.aws.body import Receive, read_body
+from clary.aws.body import WHOLE, Receive, read_body
 from clary.aws.canonical import Request
 from clary.aws.claim import read_claim
 from clary.aws.errors import AwsError, ThrottlingException
@@ -101,7 +101,8 @@ class Chain:
     async def answer(self, exchange: Exchange) -> Answer:
         """Take a request through every step. Raises `AwsError`, `Refused`, `Disconnected` and what a handler lets through."""
         service = self._find_service(exchange)
-        body = await read_body(exchange.receive, exchange.headers, self._body_limit_bytes)
+        is_whole = WHOLE in exchange.scope.get("extensions", ())
+        body = await read_body(exchange.receive, exchange.headers, self._body_limit_bytes, is_whole=is_whole)
         request = exchange.request(body)
         now = self._clock.now()
         verified = sigv4.verify(

@@ -17,6 +17,7 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from clary.aws.body import WHOLE
 from clary.aws.cycle import Cycle
 
 HEADERS_SECONDS = 20.0
@@ -140,6 +141,11 @@ class Connection(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        super().on_message_complete()
+        self.scope["extensions"] = {WHOLE: {}}  # seldom too late: the application begins in the loop's next turn
 
     def pause_writing(self) -> None:
         """The caller does not take his answer as fast as it comes."""

@@ -35,6 +35,17 @@ def test_parts_are_joined_up_to_the_limit():
     assert read(Caller({"type": "http.request"})) == b""
 
 
+@pytest.mark.parametrize("size", [10, 11])
+def test_a_body_that_has_arrived_is_held_to_the_limit_as_well(size):
+    """Only the clock is left out."""
+    reading = read_body(Caller(part(b"x" * size, more=False)), {}, 10, is_whole=True)
+    if size == 10:
+        assert asyncio.run(reading) == b"x" * size
+    else:
+        with pytest.raises(AwsError, match="larger than 10 bytes"):
+            asyncio.run(reading)
+
+
 def test_a_byte_more_is_refused_after_the_whole_was_taken():
     """The rest is read and thrown away, so that the caller hears the answer."""
     caller = Caller(part(b"1" * 11), part(b"2" * 100), part(b"", more=False))
