@@ -28,10 +28,9 @@ from clary.storage.port import (
     UnfaithfulKey,
     Unreachable,
 )
-from clary.storage.reading import read_objects
+from clary.storage.reading import ReadObject, read_objects
 from clary.storage.s3 import S3Storage
 from clary.storage.s3_upload import PART_BYTES, part_bytes
-from clary.storage.selection import select_prefix
 
 pytest_plugins = ["weed"]
 
@@ -260,8 +259,8 @@ class TestWriting:
                 assert writer.write(piece) == len(piece)
         info = adapter.storage.head(adapter.bucket, "k")
         assert info.size_bytes == size
-        (object_,) = select_prefix("k", [info]).objects
-        blocks = list(read_objects(adapter.storage, adapter.bucket, [object_]))
+        whole = ReadObject(bucket=adapter.bucket, key="k", size_bytes=info.size_bytes, etag=info.etag)
+        blocks = list(read_objects(lambda _entry: adapter.storage, [whole]))
         assert b"".join(bytes(block.data) for block in blocks) == data
         assert [block.last for block in blocks] == [False] * (len(blocks) - 1) + [True]
         assert adapter.uploads() == 0

@@ -1,11 +1,11 @@
 """Objects as a stream of blocks, some blocks ahead of the reader: for pipes and for whatever must not fill the disk.
 
 Called for Pipe mode. Every block is one ranged request that ends at once in memory, so that a reader which stops for
-hours holds up no connection. Memory is bounded by (ahead + 1) blocks, whatever the sizes of the objects.
+hours holds up no connection. Memory is bounded, whatever the sizes and the number of the objects.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
@@ -14,49 +14,78 @@ from clary.storage.port import ObjectStorage, StorageError
 from clary.storage.selection import SelectedObject
 
 BLOCK_BYTES = 8 * 1024 * 1024
+_AHEAD_BYTES = 4 * BLOCK_BYTES
+_AHEAD_REQUESTS = 32
+
+
+class ReadObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An object to be read as it was listed."""
+
+    bucket: str
+    key: str
+    size_bytes: int
+    etag: str
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
-    """Consecutive bytes of one object; `last` on its last block. An empty object is one empty block."""
+    """Consecutive bytes of one entry; `last` on its last block. An empty object is one empty block."""
 
-    object: SelectedObject
+    entry: ReadObject | bytes
     data: bytes | memoryview
     last: bool
 
 
 def read_objects(
-    storage: ObjectStorage,
-    bucket: str,
-    objects: Iterable[SelectedObject],
+    storage_of: Callable[[ReadObject], ObjectStorage],
+    entries: Iterable[ReadObject | bytes],
     *,
-    ahead: int = 4,
+    ahead_bytes: int = _AHEAD_BYTES,
+    ahead_requests: int = _AHEAD_REQUESTS,
     block_bytes: int = BLOCK_BYTES,
-) -> Iterator[Block]:
-    """All blocks of the objects, in order, while `ahead` requests run before the reader.
+) -> Generator[Block, None, None]:
+    """All blocks of the entries, in order, while requests run before the reader: so many, or for so many bytes.
 
-    Raises `StorageError` where the object at fault would have begun or gone on. Close the iterator to stop early.
+    An entry of bytes is a block as it is. Raises `StorageError` where the object at fault would have begun or gone on.
+    Close the generator to stop early.
     """
-    pool = ThreadPoolExecutor(ahead, thread_name_prefix="read-ahead")
-    under_way: deque[Future[Block]] = deque()
+    pool = ThreadPoolExecutor(ahead_requests, thread_name_prefix="read-ahead")
+    under_way: deque[tuple[int, Future[Block]]] = deque()
+    waiting_bytes = 0
     try:
-        for item in objects:
-            for start in range(0, max(item.size_bytes, 1), block_bytes):
-                if len(under_way) > ahead:
-                    yield under_way.popleft().result()
-                under_way.append(pool.submit(_read, storage, bucket, item, start, block_bytes))
+        for entry, start, length in _requests(entries, block_bytes):
+            while under_way and (len(under_way) >= ahead_requests or waiting_bytes + length > ahead_bytes):
+                size, future = under_way.popleft()
+                yield future.result()
+                waiting_bytes -= size
+            under_way.append((length, pool.submit(_read, storage_of, entry, start, length)))
+            waiting_bytes += length
         while under_way:
-            yield under_way.popleft().result()
+            yield under_way.popleft()[1].result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _read(storage: ObjectStorage, bucket: str, item: SelectedObject, start: int, block_bytes: int) -> Block:
-    data = get_checked(storage, bucket, item, start, min(block_bytes, item.size_bytes - start))
-    return Block(object=item, data=data, last=start + len(data) == item.size_bytes)
+def _requests(entries: Iterable[ReadObject | bytes], block_bytes: int) -> Iterator[tuple[ReadObject | bytes, int, int]]:
+    """Which bytes of which entry to ask for: entry, start, length."""
+    for entry in entries:
+        if isinstance(entry, bytes):
+            yield entry, 0, len(entry)
+            continue
+        for start in range(0, max(entry.size_bytes, 1), block_bytes):
+            yield entry, start, min(block_bytes, entry.size_bytes - start)
+
+
+def _read(
+    storage_of: Callable[[ReadObject], ObjectStorage], entry: ReadObject | bytes, start: int, length: int
+) -> Block:
+    if isinstance(entry, bytes):
+        return Block(entry=entry, data=entry, last=True)
+    data = get_checked(storage_of(entry), entry.bucket, entry, start, length)
+    return Block(entry=entry, data=data, last=start + len(data) == entry.size_bytes)
 
 
 def get_checked(
-    storage: ObjectStorage, bucket: str, item: SelectedObject, start: int, length: int
+    storage: ObjectStorage, bucket: str, item: SelectedObject | ReadObject, start: int, length: int
 ) -> bytes | memoryview:
     """Exactly those bytes of the object that was listed, or `StorageError`."""
     if length == item.size_bytes:

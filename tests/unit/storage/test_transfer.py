@@ -13,7 +13,7 @@ from clary.storage import transfer
 from clary.storage.directory import DirectoryStorage
 from clary.storage.faulty import Fault, FaultyStorage
 from clary.storage.port import AccessDenied, Changed, NoSuchKey, StorageError, Unreachable
-from clary.storage.reading import read_objects
+from clary.storage.reading import ReadObject, read_objects
 from clary.storage.selection import SelectedObject, Selection, UnsafeKey, select_prefix
 from clary.storage.transfer import PART_BYTES, Cancelled, InsufficientDisk, download
 from clary.storage.upload import upload_archive, upload_file, upload_tree
@@ -250,11 +250,17 @@ def test_memory_does_not_grow_with_the_objects(storage, channel):
     tracemalloc.start()
     try:
         download(storage, BUCKET, selection, channel)
-        assert sum(len(block.data) for block in read_objects(storage, BUCKET, selection.objects)) == 160 * 2**20
+        assert sum(len(block.data) for block in read_objects(lambda _entry: storage, entries(selection))) == 160 * 2**20
         upload_file(storage, BUCKET, "copy", channel / "big")
         assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
     finally:
         tracemalloc.stop()
+
+
+def entries(selection):
+    return [
+        ReadObject(bucket=BUCKET, key=item.key, size_bytes=item.size_bytes, etag=item.etag) for item in selection.objects
+    ]
 
 
 def test_reading_gives_objects_in_order_with_their_ends(storage):
@@ -262,8 +268,8 @@ def test_reading_gives_objects_in_order_with_their_ends(storage):
     objects = {"1": b"", "2": b"abcdefg", "3": b"hi", "4": b"abcd"}
     selection = fill(storage, objects)
     blocks = [
-        (block.object.relative_path, bytes(block.data), block.last)
-        for block in read_objects(storage, BUCKET, selection.objects, block_bytes=3, ahead=2)
+        (block.entry.key.removeprefix("p/"), bytes(block.data), block.last)
+        for block in read_objects(lambda _entry: storage, entries(selection), block_bytes=3, ahead_requests=2)
     ]
     assert blocks == [
         ("1", b"", True),
@@ -280,7 +286,7 @@ def test_reading_stops_when_it_is_closed(storage):
     """A reader that leaves early causes no more than the requests that were under way."""
     counting = FaultyStorage(storage)
     selection = fill(storage, {f"{n:03}": b"x" for n in range(100)})
-    blocks = read_objects(counting, BUCKET, selection.objects, ahead=3)
+    blocks = read_objects(lambda _entry: counting, entries(selection), ahead_requests=3)
     next(blocks)
     blocks.close()
     assert len(counting.calls) <= 6
@@ -290,7 +296,7 @@ def test_reading_raises_where_the_object_is_at_fault(storage):
     """Blocks before a failing object still come."""
     selection = fill(storage, {"1": b"a", "2": b"b"})
     faulty = FaultyStorage(storage, [Fault(verb="get", error=AccessDenied("no"), key="p/2")])
-    blocks = read_objects(faulty, BUCKET, selection.objects)
+    blocks = read_objects(lambda _entry: faulty, entries(selection))
     assert bytes(next(blocks).data) == b"a"
     with pytest.raises(AccessDenied):
         next(blocks)
