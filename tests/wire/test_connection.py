@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from botocore.config import Config
 
+from clary.aws import body as body_module
 from clary.aws import connection as connection_module
 from clary.aws import s3_body
 from clary.aws.connection import HEADERS_BYTES, Connection
@@ -94,6 +95,7 @@ def quick(monkeypatch):
     """Time-outs that a test can wait for."""
     monkeypatch.setattr(connection_module, "HEADERS_SECONDS", SECONDS)
     monkeypatch.setattr(connection_module, "READER_SECONDS", SECONDS)
+    monkeypatch.setattr(body_module, "BODY_SECONDS", SECONDS)
 
 
 def open_files():
@@ -128,6 +130,22 @@ def test_a_byte_now_and_then_buys_no_time(url, quick):
                     if slow.recv(1000):
                         break
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["first", "behind a whole one"])
+def test_a_body_that_never_ends_is_answered_and_ended(url, quick, before):
+    """Also on a connection whose other requests came in one piece; one that comes late but in time is a body."""
+    with connect(url) as slow:
+        slow.sendall(good(url) * before)
+        sent = good(url, b'{"MaxResults": 7}')
+        slow.sendall(sent[:-5])
+        time.sleep(SECONDS / 5)  # less than a body may take
+        slow.sendall(sent[-5:])
+        assert [answer.status for answer in read_answers(slow, before + 1)] == [200] * (before + 1)
+        slow.sendall(sent[:-5])
+        (answer,) = read_answers(slow, 1)
+        assert (answer.status, code_of(answer)) == (408, "RequestTimeoutException")
+        assert ended(slow, 10)
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n\r\n"], ids=["nothing", "line breaks"])
