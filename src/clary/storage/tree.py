@@ -81,7 +81,10 @@ def is_empty(roots: Sequence[Path]) -> bool:
 def open_member(member: Member) -> Iterator[int]:
     """A descriptor of a regular file. Raises `OSError`, also if the file is not the kind of thing it was."""
     with _open_root(member.root) as root_fd:
-        fd, _ = _descend(root_fd, member.parts, _no_links)
+        try:
+            fd, _ = _descend(root_fd, member.parts, _no_links)
+        except _LeadsOut as error:
+            raise OSError(errno.EINVAL, str(error), member.path) from None
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "no longer a regular file", member.path)
