@@ -35,6 +35,7 @@ from clary.compute.local import LocalCompute
 from clary.compute.port import Capabilities, LaunchFailed
 from clary.controller.act import Actor
 from clary.controller.loop import Controller
+from clary.controller.manifest_grants import ManifestGrants
 from clary.controller.tasks import Site
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.model import Program
@@ -140,9 +141,11 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         await asyncio.to_thread(compute.capabilities)  # looks for a problem now rather than at the first request
         stack.push_async_callback(compute.close)
         sts = StsClient(s3.endpoint_url, credential=s3.credentials, role_arn=s3.role_arn, region=s3.region, clock=clock)
+        storage = _storage(s3)
         actor = Actor(
             compute=compute,
             grants=_Grants(sts),
+            named_by_manifests=ManifestGrants(storage).of,
             clock=clock,
             site=lambda: Site(
                 region=settings.region,
@@ -150,6 +153,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
                 container_engine=engine.url or "",
                 limited=settings.instance_limits,
                 volumes=volume_setting.given(),
+                file_systems={name: str(path) for name, path in settings.file_systems.items()},
             ),
         )
         controller = Controller(
@@ -173,7 +177,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             store=store,
             images=images,
             algorithms=algorithms,
-            checks=DataChecks(_storage(s3), clock=clock, region=settings.region),
+            checks=DataChecks(storage, clock=clock, region=settings.region, file_systems=settings.file_systems),
             tokens=tokens,
             clock=clock,
             capabilities=lambda program: _capabilities(program, compute, volume_setting, settings),
@@ -240,6 +244,7 @@ class _Grants:
                 access=grant.access,
                 bucket=grant.bucket,
                 prefix=grant.prefix,
+                exact=grant.exact,
                 access_key_id=session.access_key_id,
                 secret_access_key=session.secret_access_key,
                 session_token=session.session_token,

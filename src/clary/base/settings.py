@@ -75,6 +75,12 @@ SETTINGS: tuple[Setting, ...] = (
         help="profile of ~/.aws/config whose credentials log in at Amazon ECR when an image is pulled; empty: Docker's own "
         "configuration does, as for all other registries",
     ),
+    Setting(
+        name="file_systems",
+        default="",
+        help="directories of this machine that stand for EFS and FSx for Lustre file systems: FileSystemId=DIRECTORY, "
+        "several separated by spaces or line ends",
+    ),
     Setting(name="s3_port", default="0", help="port of the embedded S3; 0: a free one, kept from then on"),
     Setting(name="body_limit_bytes", default="1048576", help="largest request body of the API, S3 excepted"),
     Setting(
@@ -88,6 +94,7 @@ SETTINGS: tuple[Setting, ...] = (
 )
 
 
+_FILE_SYSTEM_ID = r"fs-[0-9a-f]{8,18}"  # Source: API model, FileSystemId
 _THROTTLE_CLASSES = ("create", "read", "write")
 
 
@@ -111,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     instance_limits: bool
     volumes: str
     container_engine: str
+    file_systems: Mapping[str, Path]
     s3_port: int
     body_limit_bytes: int
     throttle_rps: Mapping[str, float]
@@ -150,6 +158,7 @@ def load(command_line: Mapping[str, str | None], environment: Mapping[str, str])
         ),
         volumes=_matching("volumes", values["volumes"], "auto|required|off", "auto, required or off"),
         ecr_profile=values["ecr_profile"],
+        file_systems=_file_systems(values["file_systems"]),
         s3_port=_number("s3_port", values["s3_port"], 0, 55535),
         body_limit_bytes=_number("body_limit_bytes", values["body_limit_bytes"], 1024, 1 << 30),
         throttle_rps=_rates(values["throttle_rps"]),
@@ -206,6 +215,21 @@ def _rates(value: str) -> dict[str, float]:
             raise InvalidSetting(f"throttle_rps: {part!r} is no number above 0, or CLASS=NUMBER with {classes}")
         rates[name] = float(rate)
     return rates
+
+
+def _file_systems(value: str) -> dict[str, Path]:
+    """Directories by file system; a directory may have spaces in its name, as the next entry begins with an id."""
+    found: dict[str, Path] = {}
+    for entry in re.split(rf"\s+(?={_FILE_SYSTEM_ID}=)", value.strip()):
+        name, _, directory = entry.partition("=")
+        if not entry:
+            continue
+        if not re.fullmatch(_FILE_SYSTEM_ID, name) or not Path(directory).expanduser().is_absolute():
+            raise InvalidSetting(f"file_systems: {entry!r} is not FileSystemId=/directory, as in fs-0123abcd=/srv/data")
+        if name in found:
+            raise InvalidSetting(f"file_systems: {name} is there twice")
+        found[name] = Path(directory).expanduser()
+    return found
 
 
 def _matching(name: str, value: str, pattern: str, what: str) -> str:

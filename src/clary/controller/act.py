@@ -4,7 +4,7 @@ Called by `loop` after the decision is committed. An intent that fails is not ke
 its effect is not observed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from clary.base.clock import Clock
@@ -31,12 +31,27 @@ class GrantSource(Protocol):
         ...
 
 
-class Actor:
-    """Acts on the instances of jobs. `site` tells what they are all told, as it is now."""
+async def _no_manifests(_job: TrainingJob) -> tuple[Grant, ...]:
+    return ()
 
-    def __init__(self, *, compute: Compute, grants: GrantSource, clock: Clock, site: Callable[[], Site]) -> None:
+
+class Actor:
+    """Acts on the instances of jobs. `site` tells what they are all told, as it is now; `named_by_manifests`, what a job
+    may read beside its channels' own locations.
+    """
+
+    def __init__(
+        self,
+        *,
+        compute: Compute,
+        grants: GrantSource,
+        clock: Clock,
+        site: Callable[[], Site],
+        named_by_manifests: Callable[[TrainingJob], Awaitable[tuple[Grant, ...]]] = _no_manifests,
+    ) -> None:
         self._compute = compute
         self._grants = grants
+        self._named_by_manifests = named_by_manifests
         self._clock = clock
         self._site = site
 
@@ -58,9 +73,8 @@ class Actor:
                     _log.info("instance released", training_job_arn=job.training_job_arn, instance=name)
 
     async def _credentials(self, job: TrainingJob) -> tuple[StorageGrant, ...]:
-        return await self._grants.grant(
-            storage_grants(job), duration_s=GRANT_DURATION_S, session_name=job.training_job_name
-        )
+        grants = (*storage_grants(job), *await self._named_by_manifests(job))
+        return await self._grants.grant(grants, duration_s=GRANT_DURATION_S, session_name=job.training_job_name)
 
 
 def _name(job: TrainingJob, host: str) -> str:

@@ -5,7 +5,7 @@ from itertools import islice
 import msgspec
 
 from clary.base.clock import Instant
-from clary.jobs.model import Program, TrainingJob
+from clary.jobs.model import Program, S3DataSource, TrainingJob
 from clary.jobs.policy import remaining_runtime_s
 from clary.jobs.task import HostGroup, InstanceTask, instance_name
 from clary.storage.session_policy import Grant
@@ -34,7 +34,7 @@ def host_groups(job: TrainingJob) -> tuple[HostGroup, ...]:
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     """What is the same for all instances: see the members of these names in `InstanceTask`.
 
-    `volumes`: an instance's disk is as large as was asked, and no larger.
+    `volumes`: an instance's disk is as large as was asked, and no larger. `file_systems`: all that there are.
     """
 
     region: str
@@ -42,6 +42,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     container_engine: str = ""
     limited: bool = True
     volumes: bool = False
+    file_systems: dict[str, str] = {}
 
 
 def instance_task(job: TrainingJob, host: str, *, site: Site, now: Instant) -> InstanceTask:
@@ -64,11 +65,7 @@ def instance_task(job: TrainingJob, host: str, *, site: Site, now: Instant) -> I
         container_entrypoint=algorithm.container_entrypoint,
         container_arguments=algorithm.container_arguments,
         training_input_mode=algorithm.training_input_mode,
-        channels=tuple(
-            channel
-            for channel in request.input_data_config
-            if channel.data_source.s3_data_source.is_for(group.instance_group_name)
-        ),
+        channels=tuple(channel for channel in request.input_data_config if channel.is_for(group.instance_group_name)),
         hyper_parameters=request.hyper_parameters,
         environment=request.environment,
         metric_definitions=algorithm.metric_definitions,
@@ -81,7 +78,18 @@ def instance_task(job: TrainingJob, host: str, *, site: Site, now: Instant) -> I
         container_engine=site.container_engine,
         limited=site.limited,
         volume_size_in_gb=request.resource_config.volume_size_in_gb if site.volumes else None,
+        file_systems=_file_systems(job, site),
     )
+
+
+def _file_systems(job: TrainingJob, site: Site) -> dict[str, str]:
+    """Those of the job alone. One that is no longer configured is left out, and missed by the instance."""
+    wanted = {
+        channel.file_system.file_system_id
+        for channel in job.request.input_data_config
+        if channel.file_system is not None
+    }
+    return {name: path for name, path in site.file_systems.items() if name in wanted}
 
 
 def _program(job: TrainingJob) -> Program:
@@ -92,10 +100,17 @@ def _program(job: TrainingJob) -> Program:
 
 
 def storage_grants(job: TrainingJob) -> tuple[Grant, ...]:
-    """What the job's instances may do in S3: read its channels, write below its own output prefix, nothing else."""
-    read = [parse_s3_uri(channel.data_source.s3_data_source.s3_uri) for channel in job.request.input_data_config]
+    """What the job's instances may do in S3: read its channels, write below its own output prefix, nothing else.
+
+    What manifests name comes on top: see `manifest_grants`.
+    """
     write = parse_s3_uri(output_prefix(job) + "/")
     return (
-        *(Grant(access="read", bucket=uri.bucket, prefix=uri.key) for uri in dict.fromkeys(read)),
+        *(_reading(channel.s3) for channel in job.request.input_data_config if channel.s3 is not None),
         Grant(access="write", bucket=write.bucket, prefix=write.key),
     )
+
+
+def _reading(source: S3DataSource) -> Grant:
+    uri = parse_s3_uri(source.s3_uri)
+    return Grant(access="read", bucket=uri.bucket, prefix=uri.key, exact=source.is_manifest)

@@ -19,12 +19,12 @@ import msgspec
 from clary.base.clock import Clock, Instant, SystemClock
 from clary.base.files import AlreadyLocked, exclusive_lock, write_atomically
 from clary.base.telemetry import configure, get_logger
+from clary.instance.channel_plan import StorageFor
 from clary.instance.decisions import GRACE_S
 from clary.instance.grants import Grants
 from clary.instance.lifecycle import Lifecycle, Surroundings
 from clary.instance.reporting import Reporter
 from clary.instance.ship_logs import FindMetrics
-from clary.instance.stage_channels import StorageFor
 from clary.instance.waker import Waker
 from clary.jobs.failure import internal_error
 from clary.jobs.instance_files import InstanceFiles

@@ -39,7 +39,7 @@ class Grants:
             fitting = [
                 grant
                 for grant in self._grants
-                if grant.access == access and grant.bucket == bucket and key.startswith(grant.prefix)
+                if grant.access == access and grant.bucket == bucket and _covers(grant, key)
             ]
         if not fitting:
             raise AccessDenied(
@@ -56,3 +56,7 @@ class Grants:
         except AccessDenied:
             return False
         return grant.expiration <= self._clock.now() or self._renewed_at >= since
+
+
+def _covers(grant: StorageGrant, key: str) -> bool:
+    return key == grant.prefix if grant.exact else key.startswith(grant.prefix)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from clary.base import faults
 from clary.base.clock import Clock
 from clary.base.telemetry import Logger
+from clary.instance.channel_plan import StorageFor
 from clary.instance.decisions import is_hopeless
 from clary.instance.finish import Finish
 from clary.instance.grants import Grants
@@ -27,7 +28,7 @@ from clary.instance.provide_image import ProvideImage
 from clary.instance.reporting import Reporter
 from clary.instance.run_training import RunTraining
 from clary.instance.ship_logs import FindMetrics, Shipper
-from clary.instance.stage_channels import StageChannels, StorageFor
+from clary.instance.stage_channels import StageChannels
 from clary.instance.state import AgentLeft, AgentStarted, Failed, Finished, State
 from clary.instance.steps import Step
 from clary.instance.stops import Stops

@@ -66,7 +66,7 @@ def _input_data_config(task: InstanceTask) -> dict[str, dict[str, str]]:
     for channel in task.channels:
         entry = {} if channel.content_type is None else {"ContentType": channel.content_type}
         entry["TrainingInputMode"] = input_mode(task, channel.input_mode)
-        distribution = channel.data_source.s3_data_source.s3_data_distribution_type
+        distribution = None if channel.s3 is None else channel.s3.s3_data_distribution_type
         entry["S3DistributionType"] = distribution or "FullyReplicated"
         entry["RecordWrapperType"] = channel.record_wrapper_type or "None"
         config[channel.channel_name] = entry

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from clary.base import faults
 from clary.base.clock import Clock, Instant, later
 from clary.base.telemetry import Logger
+from clary.instance import file_systems
 from clary.instance.command import argv, container
 from clary.instance.decisions import kill_due, watch_again_s
 from clary.instance.failure_file import failure_text
@@ -229,6 +230,7 @@ def program_spec(
             Mount(source=str(files.opt_ml), target="/opt/ml", read_only=False),
             Mount(source=str(files.scratch), target="/tmp", read_only=False),  # noqa: S108 - the program's own
             *(Mount(source=path, target=path) for path in task.program.read_only_paths),
+            *file_systems.mounts(task),
         ),
         directory=str(files.program),
         output=str(files.output),

@@ -1,42 +1,39 @@
 """The third step: brings the channels of the job, one after the other, into /opt/ml/input/data.
 
-Each channel is listed, planned and downloaded in the background; the turns watch for a stop, which abandons it. Storage
+Each channel is planned (`channel_plan`) and downloaded in the background; a shared file system is only checked, as it is
+mounted when the program starts; the turns watch for a stop, which abandons it. Storage
 that cannot be reached is waited for without bound (the time limit of the job still holds): it belongs to a server that
 comes back. A channel that a crash interrupted begins again, from a new listing and an empty directory.
 """
 
 import os
 import threading
+import time
 from collections.abc import Callable
-
-import msgspec
 
 from clary.base import faults
 from clary.base.clock import Clock, Instant, later
 from clary.base.telemetry import Logger
 from clary.instance.background import Background
+from clary.instance.channel_plan import StorageFor, plan_channel
 from clary.instance.decisions import try_again_s
+from clary.instance.file_systems import provide_mount_point
 from clary.instance.grants import Grants
 from clary.instance.journal import Journal
 from clary.instance.opt_ml import INPUT_DATA, input_mode
+from clary.instance.progress import DOWNLOADING_MESSAGE, Pace, progress_message
 from clary.instance.state import ChannelStaged, Ended, Failed, InputReady, State
 from clary.instance.stops import Stops
-from clary.instance.storage_trouble import download_failure, empty_listing
+from clary.instance.storage_trouble import download_failure
 from clary.jobs.failure import JobFailed, internal_error
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.model import Channel, S3DataSource
-from clary.jobs.status import MESSAGES, SecondaryStatus
 from clary.jobs.task import InstanceTask
 from clary.runtimes.port import Volumes
-from clary.storage.port import AccessDenied, ObjectStorage
-from clary.storage.selection import Selection, channel_manifest, select_prefix, shard
+from clary.storage.port import AccessDenied
 from clary.storage.transfer import InsufficientDisk, Progress, download
-from clary.storage.uri import S3Location, parse_s3_uri
+from clary.storage.uri import parse_s3_uri
 
-StorageFor = Callable[[str, S3Location], ObjectStorage]
-"""The storage through which keys from a location on may be accessed, "read" or "write"."""
-
-DOWNLOADING_MESSAGE = MESSAGES[SecondaryStatus.DOWNLOADING]
 _LOOK_AGAIN_S = 0.5
 
 faults.declare("instance.downloading", "instance.staged")
@@ -128,10 +125,7 @@ class StageChannels:
         self._journal.note(Failed(at=self._clock.now(), failure=error.failure))
 
     def _trouble(self, channel: Channel, error: Exception) -> None:
-        location = parse_s3_uri(channel.data_source.s3_data_source.s3_uri)
-        waits_for_grant = isinstance(error, AccessDenied) and self._grants.may_be_outdated(
-            "read", location.bucket, location.key, since=self._begun_at
-        )
+        waits_for_grant = isinstance(error, AccessDenied) and self._may_be_outdated(channel)
         failure = None if waits_for_grant else download_failure(error)
         if failure is not None:
             self._fail(JobFailed(failure))
@@ -143,66 +137,46 @@ class StageChannels:
         self.message = f"{DOWNLOADING_MESSAGE}: {what}"
         self._log.warning("download put off", channel=channel.channel_name, error=str(error), pause_s=pause_s)
 
+    def _may_be_outdated(self, channel: Channel) -> bool:
+        """Whether a refusal may come from credentials that have ended: all of a job's are given at the same time."""
+        if channel.s3 is None:
+            return False
+        location = parse_s3_uri(channel.s3.s3_uri)
+        return self._grants.may_be_outdated("read", location.bucket, location.key, since=self._begun_at)
+
     def _stage(self, channel: Channel) -> None:
-        """Bring one channel. Runs in the background; raises `JobFailed`, and what listing and download raise."""
-        source = channel.data_source.s3_data_source
-        if source.s3_data_type != "S3Prefix" or input_mode(self._task, channel.input_mode) != "File":
+        """Bring one channel. Runs in the background; raises `JobFailed`, and what planning and download raise."""
+        if input_mode(self._task, channel.input_mode) != "File":
             raise JobFailed(internal_error(f"channel {channel.channel_name} is of a kind that was to be refused"))
-        location = parse_s3_uri(source.s3_uri)
-        storage = self._storage_for("read", location)
-        listing = list(storage.list_objects(location.bucket, location.key))
-        if not listing:
-            raise JobFailed(empty_listing(source.s3_uri))
-        whole = select_prefix(location.key, listing)
-        mine = share(whole, source, self._task)
+        if channel.file_system is not None:
+            provide_mount_point(self._task, channel, channel.file_system, self._files.opt_ml)
+            self._log.info("file system found", channel=channel.channel_name)
+        if channel.s3 is not None:
+            self._bring(channel.channel_name, channel.s3)
+
+    def _bring(self, channel_name: str, source: S3DataSource) -> None:
+        plan = plan_channel(source, self._task, self._storage_for, self._cancelled.is_set)
         machine = os.statvfs(self._files.root)
-        if mine.size_bytes > machine.f_bavail * machine.f_frsize:
+        if plan.selection.size_bytes > machine.f_bavail * machine.f_frsize:
             # A volume may be larger than the room for it, and would tell only when it is too late.
-            raise InsufficientDisk(f"{mine.size_bytes} bytes do not fit on this machine")
+            raise InsufficientDisk(f"{plan.selection.size_bytes} bytes do not fit on this machine")
         data = self._files.opt_ml / INPUT_DATA
+        pace = Pace()
         done = download(
-            storage,
-            location.bucket,
-            mine,
-            data / channel.channel_name,
-            scratch=self._files.staging / channel.channel_name,
-            on_progress=lambda progress: self._tell(channel, progress),
+            plan.storage,
+            plan.bucket,
+            plan.selection,
+            data / channel_name,
+            scratch=self._files.staging / channel_name,
+            on_progress=lambda progress: self._tell(channel_name, progress, pace),
             cancelled=self._cancelled.is_set,
         )
-        manifest = data / f"{channel.channel_name}-manifest"
-        text = channel_manifest(location.key, location.bucket, whole.objects)
-        manifest.write_bytes(text.encode("utf-8", "surrogateescape"))
+        manifest = data / f"{channel_name}-manifest"
+        manifest.write_bytes(plan.manifest.encode("utf-8", "surrogateescape"))
         manifest.chmod(0o644)
         self._volumes.settle(self._files.volume)
-        self._log.info("channel staged", channel=channel.channel_name, objects=done.objects_done, bytes=done.bytes_done)
+        self._log.info("channel staged", channel=channel_name, objects=done.objects_done, bytes=done.bytes_done)
 
-    def _tell(self, channel: Channel, progress: Progress) -> None:
-        self.message = progress_message(channel.channel_name, progress)
-
-
-def share(whole: Selection, source: S3DataSource, task: InstanceTask) -> Selection:
-    """What this host gets of a channel (Source: API model, S3DataDistributionType; the deal was observed).
-
-    A channel for some instance groups is dealt out among their hosts (inferred).
-    """
-    if source.s3_data_distribution_type != "ShardedByS3Key":
-        return whole
-    hosts = task.hosts_with(source)
-    return msgspec.structs.replace(whole, objects=shard(whole.objects, hosts.index(task.host), len(hosts)))
-
-
-def progress_message(channel_name: str, progress: Progress) -> str:
-    """The StatusMessage while a channel comes in; it begins with SageMaker's own."""
-    size = f"{_size(progress.bytes_done)} of {_size(progress.bytes_total)}"
-    return (
-        f"{DOWNLOADING_MESSAGE}: channel {channel_name}, {progress.objects_done} of {progress.objects_total} objects, "
-        f"{size}"
-    )
-
-
-def _size(size_bytes: int) -> str:
-    """A number of bytes as people read it: three digits or so."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:.1f} {unit}"
-    return f"{size_bytes} bytes"
+    def _tell(self, channel_name: str, progress: Progress, pace: Pace) -> None:
+        rate = pace.bytes_per_s(progress.bytes_done, time.monotonic())
+        self.message = progress_message(channel_name, progress, rate)

@@ -16,11 +16,11 @@ from clary.base import faults
 from clary.base.clock import Clock, Instant, later
 from clary.base.telemetry import Logger
 from clary.instance.background import Background
+from clary.instance.channel_plan import StorageFor
 from clary.instance.decisions import failed_by_itself, keeps_empty_model, may_upload, try_again_s, uploads
 from clary.instance.grants import Grants
 from clary.instance.journal import Journal
 from clary.instance.opt_ml import MODEL, OUTPUT_DATA
-from clary.instance.stage_channels import StorageFor
 from clary.instance.state import ArtifactUploaded, Failed, State, UploadBegun, Uploaded
 from clary.instance.storage_trouble import upload_failure
 from clary.instance.wishes import WishesFile

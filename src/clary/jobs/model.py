@@ -63,7 +63,8 @@ class AlgorithmSpecification(_Shape, frozen=True, kw_only=True):
 
 
 class S3DataSource(_Shape, frozen=True, kw_only=True):
-    """Where a channel's objects are: all keys that begin with the key part of `s3_uri`.
+    """Where a channel's objects are: all keys that begin with the key part of `s3_uri`, or those that a manifest names,
+    which is then the object at `s3_uri`.
 
     Only hosts of the instance groups in `instance_group_names` get them; of all groups, if none is named.
     """
@@ -73,15 +74,30 @@ class S3DataSource(_Shape, frozen=True, kw_only=True):
     s3_data_distribution_type: str | None = None
     instance_group_names: tuple[str, ...] = ()
 
+    @property
+    def is_manifest(self) -> bool:
+        """Whether `s3_uri` is one object, which names the others."""
+        return self.s3_data_type in {"ManifestFile", "AugmentedManifestFile"}
+
     def is_for(self, instance_group_name: str) -> bool:
         """Whether the hosts of that instance group get the data."""
         return not self.instance_group_names or instance_group_name in self.instance_group_names
 
 
-class DataSource(_Shape, frozen=True, kw_only=True):
-    """Where a channel's data come from."""
+class FileSystemDataSource(_Shape, frozen=True, kw_only=True):
+    """A directory of a file system that is mounted as it is; `file_system_access_mode` is "ro" or "rw"."""
 
-    s3_data_source: S3DataSource
+    file_system_id: str
+    file_system_access_mode: str
+    file_system_type: str
+    directory_path: str
+
+
+class DataSource(_Shape, frozen=True, kw_only=True):
+    """Where a channel's data come from: one of these."""
+
+    s3_data_source: S3DataSource | None = None
+    file_system_data_source: FileSystemDataSource | None = None
 
 
 class ShuffleConfig(_Shape, frozen=True, kw_only=True):
@@ -100,6 +116,20 @@ class Channel(_Shape, frozen=True, kw_only=True):
     record_wrapper_type: str | None = None
     input_mode: str | None = None
     shuffle_config: ShuffleConfig | None = None
+
+    @property
+    def s3(self) -> S3DataSource | None:
+        """Where its objects are; None for one that has none."""
+        return self.data_source.s3_data_source
+
+    @property
+    def file_system(self) -> FileSystemDataSource | None:
+        """What is mounted for it; None for one of objects."""
+        return self.data_source.file_system_data_source
+
+    def is_for(self, instance_group_name: str) -> bool:
+        """Whether the hosts of that instance group get it (inferred for file systems: all do)."""
+        return self.s3 is None or self.s3.is_for(instance_group_name)
 
 
 class OutputDataConfig(_Shape, frozen=True, kw_only=True):

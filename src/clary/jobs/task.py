@@ -38,6 +38,7 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     "s3://bucket/prefix/job-name/output" without a slash at its end, `output_compression_type` is GZIP or NONE;
     `max_runtime_s` counts from the moment at which the instance was ready, in seconds; `container_engine` is the URL of the
     engine's API, for a program that is an image.
+    `file_systems` are the host directories that stand for the file systems of its channels, by FileSystemId.
     `limited`: the program may use no more than the instance type has; `volume_size_in_gb`: the size of a disk of its own in
     GiB, None if it shares this machine's.
     """
@@ -70,6 +71,7 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     volume_size_in_gb: int | None = None
     instance_groups: tuple[HostGroup, ...] = ()
     checkpoint_config: CheckpointConfig | None = None
+    file_systems: dict[str, str] = {}
 
     @property
     def is_leader(self) -> bool:
@@ -100,7 +102,9 @@ def instance_name(training_job_name: str, attempt: int, host: str) -> str:
 
 
 class StorageGrant(msgspec.Struct, frozen=True, kw_only=True):
-    """Temporary credentials and what they open: keys that begin with `prefix`, to be read or to be written."""
+    """Temporary credentials and what they open: keys that begin with `prefix`, to be read or to be written; with `exact`
+    the one key that it is.
+    """
 
     access: str
     bucket: str
@@ -109,6 +113,7 @@ class StorageGrant(msgspec.Struct, frozen=True, kw_only=True):
     secret_access_key: str
     session_token: str
     expiration: Instant
+    exact: bool = False
 
 
 class StopReason(StrEnum):

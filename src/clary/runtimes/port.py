@@ -28,11 +28,16 @@ class VolumeTrouble(OSError):
 
 
 class Mount(msgspec.Struct, frozen=True, kw_only=True):
-    """A host path and where the program sees it."""
+    """A host path and where the program sees it.
+
+    With `within` it is a directory that is not ours, below that one, where others may have put links: such as lead out are
+    refused when it is mounted (`CannotStart`). What it holds is neither changed nor deleted when the program has ended.
+    """
 
     source: str
     target: str
     read_only: bool = True
+    within: str | None = None
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,7 +156,7 @@ class Runtime(Protocol):
         """How the program that was started in `directory` is; `Lost` if none was.
 
         Anything but `Running` means that nothing of it runs any more, that all it printed is in the output file, and that
-        all it left in its mounts belongs to us. While an engine does not answer, its programs count as running.
+        all it left in mounts of ours belongs to us. While an engine does not answer, its programs count as running.
         """
         ...
 

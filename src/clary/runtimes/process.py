@@ -36,6 +36,7 @@ from clary.runtimes.port import CannotStart, Exited, Lost, ProgramSpec, Running,
 from clary.runtimes.proc_usage import usage_of
 from clary.runtimes.resolve import Found, find_program
 from clary.runtimes.sandbox import DEVICES, etc_files, options, view
+from clary.runtimes.shared_mounts import open_shared
 from clary.runtimes.supervision import (
     Status,
     all_called,
@@ -178,9 +179,10 @@ class ProcessRuntime:
         for mount in spec.mounts:
             if not Path(mount.source).exists():
                 raise CannotStart(f"{mount.source}, to be seen as {mount.target}, does not exist")
-        entries = view(spec, files.etc)
         nodes = files.nodes if _make_nodes(files.nodes) else None
         with contextlib.closing(_Descriptors()) as fds:
+            shared = {mount: fds.add(open_shared(mount)[0]) for mount in spec.mounts if mount.within is not None}
+            entries = view(spec, files.etc, shared)
             output = fds.add(os.open(spec.output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
             program = find_program(spec, entries)
             if not isinstance(program, Found):
@@ -203,7 +205,7 @@ class ProcessRuntime:
             opened = ["--json-status-fd", str(status), "--info-fd", str(info_in), "--block-fd", str(hold_out)]
             arguments = fds.add(_in_memory([*options(spec, entries, nodes), *opened]))
             command = [name, "--args", str(arguments), *argv]
-            keep = [status, arguments, info_in, hold_out]
+            keep = [status, arguments, info_in, hold_out, *shared.values()]
             pid = self._spawn(command, str(self._bwrap), streams=(null, lines_in, lines_in), keep=keep)
             faults.point("runtime.spawned")
             fds.close(lines_in, info_in, hold_out, arguments)

@@ -7,12 +7,13 @@ and private, apart from the mounts that the caller names. Nothing of any home is
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
-from clary.runtimes.port import ProgramSpec
+from clary.runtimes.port import Mount, ProgramSpec
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked for if the environment has no PATH. Source: Docker's default."""
@@ -32,12 +33,16 @@ _LINKS_FOLLOWED_AT_MOST = 40  # the kernel's own limit
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing in the view, at the path `at`: a host path, a symbolic link, or (neither) an empty file system."""
+    """One thing in the view, at the path `at`: a host path, a symbolic link, or (neither) an empty file system.
+
+    `fd` is an open descriptor of the host path, which then means whatever was opened.
+    """
 
     at: str
     source: str | None = None
     link: str | None = None
     read_only: bool = True
+    fd: int | None = None
 
 
 def etc_files(spec: ProgramSpec) -> dict[str, str]:
@@ -53,8 +58,10 @@ def etc_files(spec: ProgramSpec) -> dict[str, str]:
     }
 
 
-def view(spec: ProgramSpec, etc: Path) -> tuple[Entry, ...]:
-    """All that the program sees apart from /proc and /dev; `etc` is the host directory that holds `etc_files`."""
+def view(spec: ProgramSpec, etc: Path, opened: Mapping[Mount, int] = MappingProxyType({})) -> tuple[Entry, ...]:
+    """All that the program sees apart from /proc and /dev; `etc` is the host directory that holds `etc_files`, `opened` the
+    descriptors of mounts that must not be sought by their path again.
+    """
     entries = [*_host_system(), Entry(at="/sys/devices/system", source="/sys/devices/system")]
     names = [*_HOST_ETC, *([] if spec.isolated_network else ["resolv.conf"])]
     entries += [Entry(at=f"/etc/{name}", source=f"/etc/{name}") for name in names if Path("/etc", name).exists()]
@@ -62,7 +69,7 @@ def view(spec: ProgramSpec, etc: Path) -> tuple[Entry, ...]:
     entries += [Entry(at=at) for at in ("/run", "/var/tmp") if at not in _targets(spec)]  # noqa: S108
     entries += [Entry(at="/tmp")] if "/tmp" not in _targets(spec) else []  # noqa: S108
     entries.append(Entry(at="/var/run", link="../run"))
-    entries += [Entry(at=m.target, source=m.source, read_only=m.read_only) for m in spec.mounts]
+    entries += [Entry(at=m.target, source=m.source, read_only=m.read_only, fd=opened.get(m)) for m in spec.mounts]
     return tuple(entries)
 
 
@@ -85,6 +92,8 @@ def options(spec: ProgramSpec, entries: tuple[Entry, ...], nodes: Path | None = 
     for entry in entries:
         if entry.link is not None:
             chosen += ["--symlink", entry.link, entry.at]
+        elif entry.fd is not None:
+            chosen += ["--ro-bind-fd" if entry.read_only else "--bind-fd", str(entry.fd), entry.at]
         elif entry.source is not None:
             chosen += ["--ro-bind" if entry.read_only else "--bind", entry.source, entry.at]
         else:

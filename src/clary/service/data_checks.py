@@ -1,15 +1,18 @@
-"""What CreateTrainingJob looks up in S3 before it accepts a job: is there input, is there a place for the output.
+"""What CreateTrainingJob looks up before it accepts a job: is there input, is there a place for the output.
 
 Called by `training_jobs`. Requests run in threads, since the storage port blocks. A bucket that was seen is not asked for
 again for a minute: the check is a kindness to the caller, the upload finds out for itself.
 """
 
 import asyncio
+from collections.abc import Mapping
+from pathlib import Path
 
 from clary.aws.errors import AwsError, ValidationException
 from clary.base.clock import Clock, Instant, later
 from clary.base.telemetry import get_logger
-from clary.jobs.model import TrainingJobRequest
+from clary.jobs.model import Channel, S3DataSource, TrainingJobRequest
+from clary.service.file_systems import FileSystems
 from clary.storage.port import AccessDenied, NoSuchBucket, ObjectStorage, StorageError, Unreachable
 from clary.storage.uri import parse_s3_uri
 
@@ -19,24 +22,24 @@ _log = get_logger("service")
 
 
 class DataChecks:
-    """Looks at S3 on behalf of a request."""
+    """Looks at S3, and at shared file systems, on behalf of a request."""
 
-    def __init__(self, storage: ObjectStorage, *, clock: Clock, region: str) -> None:
+    def __init__(
+        self, storage: ObjectStorage, *, clock: Clock, region: str, file_systems: Mapping[str, Path] | None = None
+    ) -> None:
         self._storage = storage
+        self._file_systems = FileSystems(file_systems or {})
         self._clock = clock
         self._region = region
         self._seen: dict[str, Instant] = {}
 
     async def check(self, request: TrainingJobRequest) -> None:
-        """Raise `ValidationException` for a channel without objects or an output bucket that is not there."""
+        """Raise `ValidationException` for a channel without data or an output bucket that is not there."""
         try:
             await self._check_output(request)
             if request.input_data_config:
                 await asyncio.gather(
-                    *(
-                        self._check_channel(channel.data_source.s3_data_source.s3_uri, request.role_arn)
-                        for channel in request.input_data_config
-                    )
+                    *(self._check_channel(channel, request.role_arn) for channel in request.input_data_config)
                 )
         except Unreachable as error:
             _log.error("storage unreachable", why=str(error))
@@ -44,19 +47,37 @@ class DataChecks:
                 code="ServiceUnavailable", message="The object storage does not answer.", http_status=503
             ) from None
 
-    async def _check_channel(self, uri: str, role_arn: str) -> None:
+    async def _check_channel(self, channel: Channel, role_arn: str) -> None:
+        if channel.file_system is not None:
+            await self._file_systems.check(channel, channel.file_system)
+        if channel.s3 is not None:
+            await self._check_objects(channel.s3, role_arn)
+
+    async def _check_objects(self, source: S3DataSource, role_arn: str) -> None:
+        """Of a manifest only that it is there: what it says is found out when the job reads it, as on SageMaker."""
+        uri = source.s3_uri
         where = parse_s3_uri(uri)
+        has = self._has_object if source.is_manifest else self._storage.has_objects
         try:
-            found = await asyncio.to_thread(self._storage.has_objects, where.bucket, where.key)
+            found = await asyncio.to_thread(has, where.bucket, where.key)
         except (NoSuchBucket, AccessDenied):
             found = False
         if not found:
-            # observed text
+            # observed text; that a manifest which is not there gets it too is inferred
             raise ValidationException(
                 f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the bucket '
                 f"exists in the selected region ({self._region}), that objects exist under that S3 prefix, and that the "
                 f'role "{role_arn}" has "s3:ListBucket" permissions on bucket "{where.bucket}".'
             )
+
+    def _has_object(self, bucket: str, key: str) -> bool:
+        try:
+            self._storage.head(bucket, key)
+        except Unreachable:
+            raise
+        except StorageError:
+            return False
+        return True
 
     async def _check_output(self, request: TrainingJobRequest) -> None:
         path = request.output_data_config.s3_output_path

@@ -16,7 +16,9 @@ def check_groups(request: TrainingJobRequest) -> None:
     assigned: list[str] = []
     others: list[str] = []
     for channel in request.input_data_config:
-        names = channel.data_source.s3_data_source.instance_group_names
+        if channel.s3 is None:
+            continue  # a file system cannot be assigned, and comes to all (inferred)
+        names = channel.s3.instance_group_names
         (assigned if names else others).append(channel.channel_name)
         _check_names(channel.channel_name, names, resources)
     if assigned and others:

@@ -86,14 +86,24 @@ MEMBERS: tuple[Member, ...] = (
         "RoleArn", "Roles are not checked and give no credentials yet; the job's own S3 access is limited anyway."
     ),
     _acts(f"{_CHANNEL}.ChannelName", "Names the directory under /opt/ml/input/data."),
-    _refused(f"{_S3}.S3DataType", "only S3Prefix is there yet", ("S3Prefix",)),
-    _acts(f"{_S3}.S3Uri", "All objects whose keys begin with it are downloaded."),
+    _refused(
+        f"{_S3}.S3DataType",
+        "only S3Prefix, ManifestFile and (in the input mode Pipe) AugmentedManifestFile are there",
+        ("S3Prefix", "ManifestFile", "AugmentedManifestFile"),
+    ),
+    _acts(
+        f"{_S3}.S3Uri",
+        "All objects whose keys begin with it are the channel's, or those that the manifest at it names.",
+    ),
     _acts(f"{_S3}.S3DataDistributionType", "FullyReplicated: every host has all objects; ShardedByS3Key: its share."),
     _refused(f"{_S3}.AttributeNames", "augmented manifests are not there yet"),
     _acts(f"{_S3}.InstanceGroupNames", "Only hosts of these instance groups get the channel."),
     _refused(f"{_S3}.ModelAccessConfig", "there is no model hub here"),
     _refused(f"{_S3}.HubAccessConfig", "there is no model hub here"),
-    _refused(f"{_CHANNEL}.DataSource.FileSystemDataSource", "file systems are not mounted yet; use an S3DataSource"),
+    _acts(
+        f"{_CHANNEL}.DataSource.FileSystemDataSource",
+        "The directory of this machine that the setting `file_systems` names is mounted, ro or rw. Needs no VpcConfig.",
+    ),
     _refused(f"{_CHANNEL}.DataSource.DatasetSource", "there are no dataset resources here; use an S3DataSource"),
     _acts(f"{_CHANNEL}.ContentType", "Written to inputdataconfig.json."),
     _refused(f"{_CHANNEL}.CompressionType", "Gzip belongs to Pipe mode, which is not there yet", ("None",)),

@@ -11,6 +11,7 @@ from clary.aws.errors import ResourceLimitExceeded, ValidationException
 from clary.compute.port import Capabilities
 from clary.jobs.model import TrainingJobRequest
 from clary.logs.metric_definitions import validate
+from clary.service.channel_rules import check_channel
 from clary.service.instance_groups import check_groups
 from clary.storage.session_policy import Grant, UngrantableName, pack
 from clary.storage.uri import InvalidS3Uri, parse_s3_uri
@@ -73,9 +74,11 @@ def check_request(request: TrainingJobRequest, capabilities: Capabilities) -> No
     for name in names:
         if name in {".", ".."}:  # the model's pattern lets them through; a channel is a directory of that name
             raise ValidationException(f"'{name}' cannot be the name of a channel.")
-    check_groups(request)
     for channel in request.input_data_config:
-        _check_uri(channel.data_source.s3_data_source.s3_uri, "read")
+        check_channel(channel, channel.input_mode or request.algorithm_specification.training_input_mode)
+        if channel.s3 is not None:
+            _check_uri(channel.s3.s3_uri, "read")
+    check_groups(request)
     _check_uri(request.output_data_config.s3_output_path, "write")
     for definition in request.algorithm_specification.metric_definitions:
         problem = _problem_of(definition.regex)

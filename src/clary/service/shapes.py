@@ -38,7 +38,8 @@ def to_description(job: TrainingJob) -> dict[str, Any]:
     for channel in answer.get("InputDataConfig", ()):
         channel.setdefault("CompressionType", "None")
         channel.setdefault("RecordWrapperType", "None")
-        channel["DataSource"]["S3DataSource"].setdefault("S3DataDistributionType", "FullyReplicated")
+        if "S3DataSource" in channel["DataSource"]:
+            channel["DataSource"]["S3DataSource"].setdefault("S3DataDistributionType", "FullyReplicated")
     if "InstanceGroups" in answer["ResourceConfig"]:
         answer["ResourceConfig"].setdefault("InstanceCount", 0)  # observed: clients add up the groups' own
     answer["OutputDataConfig"].setdefault("KmsKeyId", "")

@@ -1,7 +1,7 @@
 """Which objects a channel gets, and under which names: pure decisions, no I/O.
 
-Called when a channel is staged or mounted. `select_prefix` plans an S3Prefix from a listing, `shard` deals the objects
-out to hosts, `channel_manifest` writes the list that stands beside the channel's directory. `transfer` carries the plan
+Called when a channel is staged or mounted. `select_prefix` plans an S3Prefix from a listing, `arrange` whatever else has
+names (`suffix_path` gives those of a manifest's objects), `shard` deals the objects out to hosts, `channel_manifest` writes the list that stands beside the channel's directory. `transfer` carries the plan
 out.
 """
 
@@ -68,6 +68,14 @@ def relative_path(prefix: str, key: str) -> str:
     return key[prefix.rfind("/") + 1 :]
 
 
+def suffix_path(prefix: str, key: str) -> str:
+    """The local path of `key` when a ManifestFile names it below `prefix`: the suffix (inferred).
+
+    A slash with which it begins is cut, so that a prefix may do without the one at its end, as for `relative_path`.
+    """
+    return key[len(prefix) :].removeprefix("" if prefix.endswith("/") else "/")
+
+
 def checked_path(path: str, key: str) -> str:
     """`path` itself if it names a file strictly below a directory, else `UnsafeKey`.
 
@@ -118,12 +126,12 @@ def shard(objects: Sequence[T], host_index: int, host_count: int) -> tuple[T, ..
     return tuple(objects[host_index::host_count])
 
 
-def channel_manifest(prefix: str, bucket: str, objects: Iterable[SelectedObject]) -> str:
+def channel_manifest(prefix: str, bucket: str, keys: Iterable[str]) -> str:
     """The text of `<channel>-manifest`: the prefix, then the URI of each object of the whole channel (observed).
 
-    Every line ends with a newline. `objects` are those of all hosts, not a host's shard.
+    Every line ends with a newline. `keys` are those of all hosts, not a host's shard.
     """
-    return "".join([f"{prefix}\n", *(f"s3://{bucket}/{item.key}\n" for item in objects)])
+    return "".join([f"{prefix}\n", *(f"s3://{bucket}/{key}\n" for key in keys)])
 
 
 def _refuse_files_that_are_directories(files: dict[str, SelectedObject], directories: Iterable[str]) -> None:

@@ -77,7 +77,9 @@ def download(
             work = _Download(storage, bucket, selection, directory, scratch)
             return work.run(concurrency, on_progress, cancelled)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        while scratch.exists():
+            # A thread that was about to make a file in it may have come in between; each makes one at most.
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 class _PartialFile:

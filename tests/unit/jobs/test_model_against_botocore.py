@@ -67,6 +67,7 @@ def test_every_shape_of_the_request_was_walked():
         "Channel",
         "DataSource",
         "S3DataSource",
+        "FileSystemDataSource",
         "ShuffleConfig",
         "RetryStrategy",
         "Tag",

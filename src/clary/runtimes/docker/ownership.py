@@ -24,12 +24,12 @@ _WITHIN_S = 600
 
 def needs_reclaiming(mounts: Sequence[Mount], user_id: int) -> bool:
     """Whether something in the directories that the program could write to belongs to somebody else. Reads the disk."""
-    return user_id != 0 and any(_foreign(Path(mount.source), user_id) for mount in mounts if not mount.read_only)
+    return user_id != 0 and any(_foreign(Path(root), user_id) for root in _roots(mounts))
 
 
 def reclaim(client: docker.APIClient, image: str, mounts: Sequence[Mount], *, engine: Engine, name: str) -> None:
     """Make everything in the writable directories ours. Raises `docker.errors.APIError`, `OSError` if chown fails."""
-    roots = [mount.source for mount in mounts if not mount.read_only]
+    roots = _roots(mounts)
     # The engine's root is us already if it is rootless.
     owner = "0:0" if engine.rootless else f"{os.getuid()}:{os.getgid()}"
     document: dict[str, Any] = {
@@ -59,6 +59,11 @@ def reclaim(client: docker.APIClient, image: str, mounts: Sequence[Mount], *, en
             raise OSError(f"chown ended with {code}: {client.logs(made).decode(errors='replace')[:500]}")
     finally:
         client.remove_container(made, force=True)
+
+
+def _roots(mounts: Sequence[Mount]) -> list[str]:
+    """What the program could write to and is ours: a shared file system is not."""
+    return [mount.source for mount in mounts if not mount.read_only and mount.within is None]
 
 
 def _bind(source: str, target: str, *, read_only: bool) -> dict[str, Any]:

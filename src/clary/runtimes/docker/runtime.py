@@ -42,6 +42,7 @@ from clary.runtimes.port import (
     State,
     Usage,
 )
+from clary.runtimes.shared_mounts import real_source
 from clary.runtimes.supervision import boot_id
 
 _GONE_WITHIN_S = 10.0
@@ -255,7 +256,7 @@ class DockerRuntime:
                 labels={DIRECTORY_LABEL: str(_instances(directory))},
             )
             document = container_document(
-                spec,
+                msgspec.structs.replace(spec, mounts=tuple(map(real_source, spec.mounts))),
                 msgspec.structs.replace(container, network=marker.network),
                 engine=engine,
                 network=network,

@@ -1,0 +1,39 @@
+"""Rules of CreateTrainingJob about a channel: which source goes with which input mode.
+
+Called by `rules`; pure. Source: API model, Channel, S3DataSource and FileSystemDataSource; texts are inferred.
+"""
+
+from clary.aws.errors import ValidationException
+from clary.jobs.model import Channel, FileSystemDataSource, S3DataSource
+
+
+def check_channel(channel: Channel, input_mode: str) -> None:
+    """Raise `ValidationException` for a channel that makes no sense in its effective input mode."""
+    about = f"Input channel '{channel.channel_name}'"
+    match channel.s3, channel.file_system:
+        case None, None:
+            raise ValidationException(f"{about} must have an S3DataSource or a FileSystemDataSource.")
+        case S3DataSource() as s3, None:
+            _check_s3(about, s3, input_mode)
+        case None, FileSystemDataSource() as file_system:
+            _check_file_system(about, file_system, input_mode)
+        case _:
+            raise ValidationException(f"{about} must not have both an S3DataSource and a FileSystemDataSource.")
+
+
+def _check_s3(about: str, source: S3DataSource, input_mode: str) -> None:
+    if source.s3_data_type == "AugmentedManifestFile" and input_mode != "Pipe":
+        raise ValidationException(
+            f"{about}: S3DataType AugmentedManifestFile is supported in the input mode Pipe only, not in {input_mode}."
+        )
+    if input_mode == "FastFile" and source.s3_data_type != "S3Prefix":
+        raise ValidationException(
+            f"{about}: the input mode FastFile supports the S3DataType S3Prefix only, not {source.s3_data_type}."
+        )
+
+
+def _check_file_system(about: str, source: FileSystemDataSource, input_mode: str) -> None:
+    if input_mode != "File":
+        raise ValidationException(f"{about}: a FileSystemDataSource needs the input mode File, not {input_mode}.")
+    if "\0" in source.directory_path or ".." in source.directory_path.split("/"):
+        raise ValidationException(f"{about}: a DirectoryPath must hold no NUL character and no part '..'.")
