@@ -2,7 +2,8 @@
 credentials are given.
 
 Called by `act`, at each launch and at each renewal. Only the beginning of a ManifestFile is read, where its prefix stands,
-however large it is; everything below that prefix is granted. So the job has what its manifest named at that moment: one
+however large it is; everything below that prefix is granted. An augmented manifest is read whole: of each bucket that it
+refers to, all keys are granted that begin as all of these do. So the job has what its manifest named at that moment: one
 that is replaced afterwards and names another place is refused there (AccessDenied) when the instance reads it.
 
 A manifest that is gone or makes no sense grants nothing: the instance reads it with its own eyes and fails the job with the
@@ -12,11 +13,11 @@ reason. While the store does not answer nothing is decided: the launch is tried 
 import asyncio
 
 from clary.base.telemetry import get_logger
-from clary.jobs.model import TrainingJob
-from clary.storage.manifests import HEAD_BYTES, ManifestError, manifest_location
+from clary.jobs.model import S3DataSource, TrainingJob
+from clary.storage.manifests import HEAD_BYTES, MANIFEST_BYTES_MAX, ManifestError, manifest_location, referenced
 from clary.storage.port import ObjectStorage, StorageError, Unreachable
 from clary.storage.session_policy import Grant, UngrantableName, pack
-from clary.storage.uri import parse_s3_uri
+from clary.storage.uri import S3Location, parse_s3_uri
 
 _log = get_logger("controller")
 
@@ -30,23 +31,31 @@ class ManifestGrants:
     async def of(self, job: TrainingJob) -> tuple[Grant, ...]:
         """What the manifests of a job name. Raises `StorageError` if the store cannot say."""
         sources = [channel.s3 for channel in job.request.input_data_config if channel.s3 is not None]
-        uris = dict.fromkeys(source.s3_uri for source in sources if source.s3_data_type == "ManifestFile")
-        found = await asyncio.gather(*(asyncio.to_thread(self._named, uri) for uri in uris))
-        return tuple(grant for grant in found if grant is not None)
+        manifests = dict.fromkeys(source for source in sources if source.is_manifest)
+        found = await asyncio.gather(*(asyncio.to_thread(self._named, source) for source in manifests))
+        return tuple(grant for grants in found for grant in grants)
 
-    def _named(self, uri: str) -> Grant | None:
-        where = parse_s3_uri(uri)
+    def _named(self, source: S3DataSource) -> tuple[Grant, ...]:
         try:
-            info = self._storage.head(where.bucket, where.key)
-            if not info.size_bytes:
-                return None
-            length = min(HEAD_BYTES, info.size_bytes)
-            location = manifest_location(self._storage.get(where.bucket, where.key, start=0, length=length))
-            grant = Grant(access="read", bucket=location.bucket, prefix=location.key)
-            pack([grant])
+            locations = self._locations(source)
+            grants = tuple(Grant(access="read", bucket=found.bucket, prefix=found.key) for found in locations)
+            pack(grants)
         except (StorageError, ManifestError, UngrantableName) as error:
             if isinstance(error, StorageError) and (isinstance(error, Unreachable) or error.status >= 500):
                 raise
-            _log.warning("manifest grants nothing", manifest=uri, why=str(error))
-            return None
-        return grant
+            _log.warning("manifest grants nothing", manifest=source.s3_uri, why=str(error))
+            return ()
+        return grants
+
+    def _locations(self, source: S3DataSource) -> tuple[S3Location, ...]:
+        where = parse_s3_uri(source.s3_uri)
+        info = self._storage.head(where.bucket, where.key)
+        if not info.size_bytes:
+            return ()
+        if source.s3_data_type == "ManifestFile":
+            length = min(HEAD_BYTES, info.size_bytes)
+            return (manifest_location(self._storage.get(where.bucket, where.key, start=0, length=length)),)
+        if info.size_bytes > MANIFEST_BYTES_MAX:
+            raise ManifestError(f"the manifest has {info.size_bytes} bytes; {MANIFEST_BYTES_MAX} are taken at most")
+        data = self._storage.get(where.bucket, where.key, etag=info.etag)
+        return referenced(data, source.attribute_names)

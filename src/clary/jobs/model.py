@@ -66,12 +66,13 @@ class S3DataSource(_Shape, frozen=True, kw_only=True):
     """Where a channel's objects are: all keys that begin with the key part of `s3_uri`, or those that a manifest names,
     which is then the object at `s3_uri`.
 
-    Only hosts of the instance groups in `instance_group_names` get them; of all groups, if none is named.
+    Of an augmented manifest the attributes in `attribute_names` are sent. Only hosts of the instance groups in `instance_group_names` get them; of all groups, if none is named.
     """
 
     s3_data_type: str
     s3_uri: str
     s3_data_distribution_type: str | None = None
+    attribute_names: tuple[str, ...] = ()
     instance_group_names: tuple[str, ...] = ()
 
     @property

@@ -10,6 +10,15 @@ from clary.jobs.model import Channel, FileSystemDataSource, S3DataSource
 def check_channel(channel: Channel, input_mode: str) -> None:
     """Raise `ValidationException` for a channel that makes no sense in its effective input mode."""
     about = f"Input channel '{channel.channel_name}'"
+    if input_mode != "Pipe":
+        for member, value in (
+            ("CompressionType", channel.compression_type),
+            ("RecordWrapperType", channel.record_wrapper_type),
+        ):
+            if value not in {None, "None"}:
+                raise ValidationException(
+                    f"{about}: {member} {value} is supported in the input mode Pipe only, not in {input_mode}."
+                )
     match channel.s3, channel.file_system:
         case None, None:
             raise ValidationException(f"{about} must have an S3DataSource or a FileSystemDataSource.")
@@ -22,7 +31,12 @@ def check_channel(channel: Channel, input_mode: str) -> None:
 
 
 def _check_s3(about: str, source: S3DataSource, input_mode: str) -> None:
-    if source.s3_data_type == "AugmentedManifestFile" and input_mode != "Pipe":
+    augmented = source.s3_data_type == "AugmentedManifestFile"
+    if augmented != bool(source.attribute_names):
+        raise ValidationException(
+            f"{about}: AttributeNames must be given for the S3DataType AugmentedManifestFile, and for no other."
+        )
+    if augmented and input_mode != "Pipe":
         raise ValidationException(
             f"{about}: S3DataType AugmentedManifestFile is supported in the input mode Pipe only, not in {input_mode}."
         )

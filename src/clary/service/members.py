@@ -62,8 +62,8 @@ MEMBERS: tuple[Member, ...] = (
     Member(
         path=f"{_ALGORITHM}.TrainingInputMode",
         effect=Effect.REFUSED,
-        why="only the input mode File is there yet",
-        passes=("File",),
+        why="only the input modes File and Pipe are there yet",
+        passes=("File", "Pipe"),
     ),
     _acts(
         f"{_ALGORITHM}.MetricDefinitions", "Searched in each log line; the last values stand in FinalMetricDataList."
@@ -96,7 +96,7 @@ MEMBERS: tuple[Member, ...] = (
         "All objects whose keys begin with it are the channel's, or those that the manifest at it names.",
     ),
     _acts(f"{_S3}.S3DataDistributionType", "FullyReplicated: every host has all objects; ShardedByS3Key: its share."),
-    _refused(f"{_S3}.AttributeNames", "augmented manifests are not there yet"),
+    _acts(f"{_S3}.AttributeNames", "Of each line of an augmented manifest these are sent, in this order."),
     _acts(f"{_S3}.InstanceGroupNames", "Only hosts of these instance groups get the channel."),
     _refused(f"{_S3}.ModelAccessConfig", "there is no model hub here"),
     _refused(f"{_S3}.HubAccessConfig", "there is no model hub here"),
@@ -106,10 +106,13 @@ MEMBERS: tuple[Member, ...] = (
     ),
     _refused(f"{_CHANNEL}.DataSource.DatasetSource", "there are no dataset resources here; use an S3DataSource"),
     _acts(f"{_CHANNEL}.ContentType", "Written to inputdataconfig.json."),
-    _refused(f"{_CHANNEL}.CompressionType", "Gzip belongs to Pipe mode, which is not there yet", ("None",)),
-    _refused(f"{_CHANNEL}.RecordWrapperType", "RecordIO belongs to Pipe mode, which is not there yet", ("None",)),
-    _refused(f"{_CHANNEL}.InputMode", "only the input mode File is there yet", ("File",)),
-    _acts(f"{_CHANNEL}.ShuffleConfig", "Has no visible effect in File mode, as on SageMaker."),
+    _acts(f"{_CHANNEL}.CompressionType", "Gzip: objects are unpacked before they are sent; in the input mode Pipe."),
+    _acts(f"{_CHANNEL}.RecordWrapperType", "RecordIO: each object is sent as a record; in the input mode Pipe."),
+    _refused(f"{_CHANNEL}.InputMode", "only the input modes File and Pipe are there yet", ("File", "Pipe")),
+    _acts(
+        f"{_CHANNEL}.ShuffleConfig",
+        "In the input mode Pipe each epoch has an order of its own; in File mode there is no visible effect.",
+    ),
     _acts("OutputDataConfig.S3OutputPath", "Artifacts go to S3OutputPath/TrainingJobName/output/."),
     _refused("OutputDataConfig.KmsKeyId", "there is no key management yet, and artifacts would not be encrypted"),
     _acts(

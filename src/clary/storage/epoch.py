@@ -6,13 +6,13 @@ Source: input-data facts on Pipe mode: bodies back to back, nothing in between; 
 
 import random
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TypeVar, cast
 
 from isal import igzip_lib
 
-from clary.storage.port import ObjectStorage, StorageError
-from clary.storage.reading import Block, ReadObject, read_objects
+from clary.storage.port import StorageError
+from clary.storage.reading import Block, Gets, ReadObject, read_objects
 from clary.storage.recordio import frame
 from clary.storage.selection import shard
 
@@ -37,12 +37,12 @@ def order(entries: Sequence[T], epoch: int, *, seed: int | None, host_index: int
 
 
 def stream(
-    storage_of: Callable[[ReadObject], ObjectStorage],
+    storage_of: Callable[[ReadObject], Gets],
     entries: Iterable[ReadObject | bytes],
     *,
     gunzip: bool,
     recordio: bool,
-) -> Iterator[bytes | memoryview]:
+) -> Generator[bytes | memoryview, None, None]:
     """The bytes of an epoch. An entry is an object, or bytes that are sent as they are (framed like an object).
 
     Raises `StorageError` where the object at fault would have begun or gone on; close the iterator to stop early.

@@ -11,6 +11,7 @@ import codecs
 import io
 import json
 from collections.abc import Iterator, Sequence
+from os.path import commonprefix
 from typing import Any
 
 import msgspec
@@ -123,6 +124,19 @@ def augmented_entries(data: bytes | memoryview, attribute_names: Sequence[str]) 
             yield _entry(number, name, members[name])
     if not named:
         raise ManifestError("the manifest names no objects")
+
+
+def referenced(data: bytes | memoryview, attribute_names: Sequence[str]) -> tuple[S3Location, ...]:
+    """Where the objects are that an AugmentedManifestFile refers to: of each bucket, what all keys begin with.
+
+    Raises `ManifestError`.
+    """
+    prefixes: dict[str, str] = {}
+    for entry in augmented_entries(data, attribute_names):
+        if entry.reference is not None:
+            bucket, key = entry.reference.bucket, entry.reference.key
+            prefixes[bucket] = commonprefix([prefixes.get(bucket, key), key])  # noqa: RUF071  a raw prefix, not a path
+    return tuple(S3Location(bucket=bucket, key=prefix) for bucket, prefix in prefixes.items())
 
 
 def _text(data: bytes | memoryview, where: str = "the manifest", *, first: bool = True) -> str:

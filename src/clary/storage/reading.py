@@ -7,10 +7,11 @@ hours holds up no connection. Memory is bounded, whatever the sizes and the numb
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
 
 import msgspec
 
-from clary.storage.port import ObjectStorage, StorageError
+from clary.storage.port import StorageError
 from clary.storage.selection import SelectedObject
 
 BLOCK_BYTES = 8 * 1024 * 1024
@@ -27,6 +28,16 @@ class ReadObject(msgspec.Struct, frozen=True, kw_only=True):
     etag: str
 
 
+class Gets(Protocol):
+    """The one thing that is asked of a storage here: see `ObjectStorage.get`."""
+
+    def get(
+        self, bucket: str, key: str, *, etag: str | None = None, start: int = 0, length: int | None = None
+    ) -> bytes | memoryview:
+        """A range of an object, or all of it."""
+        ...
+
+
 class Block(msgspec.Struct, frozen=True, kw_only=True):
     """Consecutive bytes of one entry; `last` on its last block. An empty object is one empty block."""
 
@@ -36,7 +47,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_objects(
-    storage_of: Callable[[ReadObject], ObjectStorage],
+    storage_of: Callable[[ReadObject], Gets],
     entries: Iterable[ReadObject | bytes],
     *,
     ahead_bytes: int = _AHEAD_BYTES,
@@ -75,9 +86,7 @@ def _requests(entries: Iterable[ReadObject | bytes], block_bytes: int) -> Iterat
             yield entry, start, min(block_bytes, entry.size_bytes - start)
 
 
-def _read(
-    storage_of: Callable[[ReadObject], ObjectStorage], entry: ReadObject | bytes, start: int, length: int
-) -> Block:
+def _read(storage_of: Callable[[ReadObject], Gets], entry: ReadObject | bytes, start: int, length: int) -> Block:
     if isinstance(entry, bytes):
         return Block(entry=entry, data=entry, last=True)
     data = get_checked(storage_of(entry), entry.bucket, entry, start, length)
@@ -85,7 +94,7 @@ def _read(
 
 
 def get_checked(
-    storage: ObjectStorage, bucket: str, item: SelectedObject | ReadObject, start: int, length: int
+    storage: Gets, bucket: str, item: SelectedObject | ReadObject, start: int, length: int
 ) -> bytes | memoryview:
     """Exactly those bytes of the object that was listed, or `StorageError`."""
     if length == item.size_bytes:

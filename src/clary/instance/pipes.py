@@ -1,0 +1,237 @@
+"""Feeds the Pipe mode channels of a job while its program runs: a thread for each, an epoch after the other, without end.
+
+Used by `run_training`. What an instance program had begun to feed when it was killed is lost, and with it the training: the
+reader took it for the end of the epoch. That is noticed (`is_torn`), and the job starts anew. Storage that cannot be
+reached is waited for; any other trouble with it ends the job (`failure`), and until then no reader sees an end of its data.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+from clary.base.clock import Clock
+from clary.base.telemetry import Logger
+from clary.instance.channel_plan import StorageFor
+from clary.instance.decisions import try_again_s
+from clary.instance.fifo import Fifos, Note, feed_epoch
+from clary.instance.grants import Grants
+from clary.instance.opt_ml import INPUT_DATA, input_mode
+from clary.instance.pipe_plan import objects, units
+from clary.instance.storage_trouble import download_failure
+from clary.jobs.failure import JobFailure, internal_error
+from clary.jobs.instance_files import InstanceFiles
+from clary.jobs.model import Channel, S3DataSource
+from clary.jobs.task import InstanceTask
+from clary.storage.epoch import order, stream
+from clary.storage.port import AccessDenied, ObjectInfo, ObjectStorage, Unreachable
+from clary.storage.reading import ReadObject
+from clary.storage.uri import S3Location
+
+T = TypeVar("T")
+
+_LOOK_FOR_READER_S = 0.01
+_LOOK_FOR_READER_AT_MOST_S = 0.05
+
+
+def pipe_channels(task: InstanceTask) -> dict[str, tuple[Channel, S3DataSource]]:
+    """The channels of the task that are fed, by name."""
+    return {
+        channel.channel_name: (channel, channel.s3)
+        for channel in task.channels
+        if channel.s3 is not None and input_mode(task, channel.input_mode) == "Pipe"
+    }
+
+
+def plan_file(files: InstanceFiles, channel_name: str) -> Path:
+    """Where it is kept what a channel sends."""
+    return files.root / f"pipe-{channel_name}.plan"
+
+
+class Pipes:
+    """The pipes of one instance. Not for several threads."""
+
+    def __init__(
+        self,
+        *,
+        task: InstanceTask,
+        files: InstanceFiles,
+        storage_for: StorageFor,
+        grants: Grants,
+        clock: Clock,
+        wake: Callable[[], None],
+        log: Logger,
+    ) -> None:
+        self._task = task
+        self._files = files
+        self._storage_for = storage_for
+        self._grants = grants
+        self._clock = clock
+        self._wake = wake
+        self._log = log
+        self._stopped = threading.Event()
+        self._feeders: list[_Feeder] | None = None
+        self.failure: JobFailure | None = None
+
+    def make(self) -> None:
+        """Have the first FIFO of each channel: a reader that looks for it at once must find it."""
+        for name in pipe_channels(self._task):
+            note = self._note(name)
+            fifos = self._fifos(name)
+            fifos.make(note.epoch)
+            fifos.close()
+            note.close()
+
+    def is_torn(self) -> bool:
+        """Whether an earlier instance program died while it fed a reader."""
+        if self._feeders is not None:
+            return False
+        notes = [self._note(name) for name in pipe_channels(self._task)]
+        torn = any(note.at_it for note in notes)
+        for note in notes:
+            note.close()
+        return torn
+
+    def feed(self) -> None:
+        """Begin to feed all channels, if that has not begun."""
+        if self._feeders is not None:
+            return
+        self._feeders = []
+        for channel, source in pipe_channels(self._task).values():
+            feeder = _Feeder(self, channel, source, self._fifos(channel.channel_name), self._note(channel.channel_name))
+            feeder.start()
+            self._feeders.append(feeder)
+
+    def stop(self) -> None:
+        """Feed no more: the program has ended, or whoever reads gets nothing more from us."""
+        self._stopped.set()
+
+    def _note(self, name: str) -> Note:
+        return Note(self._files.root / f"pipe-{name}.note")
+
+    def _fifos(self, name: str) -> Fifos:
+        return Fifos(name, self._files.opt_ml / INPUT_DATA, self._files.staging)
+
+    # What follows is called by the feeders.
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; whether there is anything left to do then."""
+        return not self._stopped.wait(seconds)
+
+    def hold(self, channel_name: str, error: Exception) -> None:
+        """Note why the job cannot go on, and wait until the program has ended: it must not take our trouble for the end of
+        its data.
+        """
+        self.fail(channel_name, error)
+        self._stopped.wait()
+
+    def fail(self, channel_name: str, error: Exception) -> None:
+        """Note why the job cannot go on. After the program's end nothing is missed any more."""
+        if self._stopped.is_set():
+            return
+        try:
+            failure = download_failure(error) or internal_error()
+        except Exception:  # noqa: BLE001  none that storage has
+            self._log.error("channel not fed", channel=channel_name)
+            failure = internal_error()
+        self._log.warning("channel not fed", channel=channel_name, reason=failure.reason)
+        self.failure = self.failure or failure
+        self._wake()
+
+    def entries(self, channel: Channel, source: S3DataSource, epoch: int) -> Iterator[ReadObject | bytes]:
+        """What this host is sent in an epoch."""
+        hosts = self._task.hosts_with(source)
+        sharded = source.s3_data_distribution_type == "ShardedByS3Key"
+        chosen = order(
+            units(source, plan_file(self._files, channel.channel_name)),
+            epoch,
+            seed=channel.shuffle_config.seed if channel.shuffle_config else None,
+            host_index=hosts.index(self._task.host) if sharded else 0,
+            host_count=len(hosts) if sharded else 1,
+        )
+        return objects(chosen, self._head)
+
+    def storage(self, entry: ReadObject) -> "_Patient":
+        """The storage of an object."""
+        return _Patient(self, S3Location(bucket=entry.bucket, key=entry.key))
+
+    def patiently(self, location: S3Location, attempt: Callable[[ObjectStorage], T]) -> T:
+        """Try until the storage answers. Raises what it answers, unless the credentials were about to be renewed."""
+        failures = 0
+        while True:
+            begun_at = self._clock.now()
+            try:
+                return attempt(self._storage_for("read", location))
+            except (Unreachable, AccessDenied) as error:
+                outdated = self._grants.may_be_outdated("read", location.bucket, location.key, since=begun_at)
+                if isinstance(error, AccessDenied) and not outdated:
+                    raise
+                failures += 1
+                self._log.warning("object not read", uri=str(location), error=str(error), failures=failures)
+                if not self.wait(try_again_s(failures)):
+                    raise
+
+    def _head(self, location: S3Location) -> ObjectInfo:
+        return self.patiently(location, lambda storage: storage.head(location.bucket, location.key))
+
+
+class _Patient:
+    """Reads an object of a storage that may be away for a while."""
+
+    def __init__(self, pipes: Pipes, location: S3Location) -> None:
+        self._pipes = pipes
+        self._location = location
+
+    def get(
+        self, bucket: str, key: str, *, etag: str | None = None, start: int = 0, length: int | None = None
+    ) -> bytes | memoryview:
+        """See `ObjectStorage`."""
+        return self._pipes.patiently(
+            self._location, lambda storage: storage.get(bucket, key, etag=etag, start=start, length=length)
+        )
+
+
+class _Feeder(threading.Thread):
+    """Feeds one channel until the pipes are stopped."""
+
+    def __init__(self, pipes: Pipes, channel: Channel, source: S3DataSource, fifos: Fifos, note: Note) -> None:
+        super().__init__(daemon=True, name=f"feed {channel.channel_name}")
+        self._pipes = pipes
+        self._channel = channel
+        self._source = source
+        self._fifos = fifos
+        self._note = note
+
+    def run(self) -> None:
+        """See above."""
+        try:
+            while self._epoch(self._note.epoch):
+                pass
+        except Exception as error:  # noqa: BLE001  whatever it is, the job must learn of it
+            self._pipes.fail(self._channel.channel_name, error)
+
+    def _epoch(self, epoch: int) -> bool:
+        pause = _LOOK_FOR_READER_S
+
+        def wait() -> bool:
+            nonlocal pause
+            going_on = self._pipes.wait(pause)
+            pause = min(pause * 1.1, _LOOK_FOR_READER_AT_MOST_S)
+            return going_on
+
+        return feed_epoch(self._fifos, self._note, epoch, lambda: self._blocks(epoch), wait, self._hold)
+
+    def _hold(self, error: Exception) -> None:
+        self._pipes.hold(self._channel.channel_name, error)
+
+    def _blocks(self, epoch: int) -> Iterator[bytes | memoryview]:
+        with closing(
+            stream(
+                self._pipes.storage,
+                self._pipes.entries(self._channel, self._source, epoch),
+                gunzip=self._channel.compression_type == "Gzip",
+                recordio=self._channel.record_wrapper_type == "RecordIO",
+            )
+        ) as blocks:
+            yield from blocks
