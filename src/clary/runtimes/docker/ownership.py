@@ -1,7 +1,7 @@
 """What a container's users have left in the job's directories, given to the user that Clary runs as.
 
 Called by `runtime`. The engine's root user writes files that an ordinary user could neither upload nor delete. A container
-is lent the machine's own chown for it: the training image need not have one.
+is lent the machine's own chown and chmod for it: the training image need not have any.
 """
 
 import contextlib
@@ -19,6 +19,8 @@ from clary.runtimes.port import Mount
 #: Where a system keeps chown, its libraries and its loader. Source: the file system hierarchy standard.
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 _OURS = "/clary"
+# Root reads what is closed to its owner, too (on SageMaker such files are uploaded), and we do not.
+_RECLAIM = 'owner=$1; shift; chown -hR "$owner" "$@" && chmod -R u+rX "$@"'
 _WITHIN_S = 600
 
 
@@ -28,16 +30,18 @@ def needs_reclaiming(mounts: Sequence[Mount], user_id: int) -> bool:
 
 
 def reclaim(client: docker.APIClient, image: str, mounts: Sequence[Mount], *, engine: Engine, name: str) -> None:
-    """Make everything in the writable directories ours. Raises `docker.errors.APIError`, `OSError` if chown fails."""
+    """Make everything in the writable directories ours, and readable. Raises `docker.errors.APIError`, and `OSError` if that
+    fails.
+    """
     roots = _roots(mounts)
     # The engine's root is us already if it is rootless.
     owner = "0:0" if engine.rootless else f"{os.getuid()}:{os.getgid()}"
     document: dict[str, Any] = {
         "Image": image,
-        "Entrypoint": ["/usr/bin/chown"],
-        "Cmd": ["-hR", owner, *(f"{_OURS}/{n}" for n, _ in enumerate(roots))],
+        "Entrypoint": ["/bin/sh", "-c", _RECLAIM, "sh"],
+        "Cmd": [owner, *(f"{_OURS}/{n}" for n, _ in enumerate(roots))],
         "User": "0:0",
-        "Env": [],
+        "Env": ["PATH=/usr/bin:/bin"],
         "HostConfig": {
             "NetworkMode": "none",
             "UsernsMode": "host",
