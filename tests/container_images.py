@@ -66,11 +66,16 @@ def shell_image() -> str:
 
 
 @cache
-def python_image(*packages: str, entrypoint: str | None = None, user: str | None = None) -> str:
-    """The shell image with this Python and some of its installed packages; `entrypoint` is ENTRYPOINT as JSON."""
+def python_image(
+    *packages: str, entrypoint: str | None = None, user: str | None = None, site: Path | None = None
+) -> str:
+    """The shell image with this Python and some of its installed packages, or of those in `site`.
+
+    `entrypoint` is ENTRYPOINT as JSON, in which "{python}" stands for the interpreter.
+    """
     base = Path(sys.base_prefix)
     library = Path(sysconfig.get_path("stdlib"))
-    site = Path(sysconfig.get_path("purelib"))
+    site = site or Path(sysconfig.get_path("purelib"))
     python = (base / "bin" / f"python{sysconfig.get_python_version()}").resolve()
     parts = {
         file: file
@@ -94,7 +99,7 @@ def python_image(*packages: str, entrypoint: str | None = None, user: str | None
         python: python,
         **{
             file: file
-            for file in _with_libraries([*filter(None, map(shutil.which, _SHELL)), *map(str, native)])
+            for file in _with_libraries([*filter(None, map(shutil.which, _SHELL)), *map(str, native)], site)
             if file not in parts
         },
     }
@@ -104,6 +109,31 @@ def python_image(*packages: str, entrypoint: str | None = None, user: str | None
     if user:
         changes.append(("USER", user))
     return _image("python", parts, changes)
+
+
+@cache
+def changed_image(image: str, changes: tuple[str, ...], files: tuple[tuple[str, str], ...] = ()) -> str:
+    """The image with executable text files added, by path, and with Dockerfile instructions such as `USER ml`."""
+    name = f"{PREFIX}/changed"
+    tag = hashlib.sha256(f"{image}{changes}{files}".encode()).hexdigest()[:16]
+    with contextlib.closing(client()) as engine:
+        with contextlib.suppress(docker.errors.ImageNotFound):
+            engine.inspect_image(f"{name}:{tag}")
+            return f"{name}:{tag}"
+        made = engine.create_container(image, command=["true"])["Id"]
+        try:
+            archive = io.BytesIO()
+            with tarfile.open(fileobj=archive, mode="w") as tar:
+                for path, text in files:
+                    entry = tarfile.TarInfo(path.lstrip("/"))
+                    entry.size, entry.mode = len(text.encode()), 0o755
+                    tar.addfile(entry, io.BytesIO(text.encode()))
+            engine.put_archive(made, "/", archive.getvalue())
+            # What the container was made with would become the image's own.
+            engine.commit(made, repository=name, tag=tag, changes=["CMD []", *changes])
+        finally:
+            engine.remove_container(made)
+    return f"{name}:{tag}"
 
 
 def python_path() -> str:
@@ -123,7 +153,10 @@ def remove_all() -> None:
 
 def _image(name: str, files: Iterable[Path] | dict[Path, Path], changes: list[tuple[str, str]]) -> str:
     parts = files if isinstance(files, dict) else {file: file for file in files}
-    listing = "\n".join(f"{source} {target} {source.stat().st_size}" for source, target in sorted(parts.items()))
+    listing = "\n".join(
+        f"{source} {target} {source.stat().st_size} {source.stat().st_mtime_ns}"
+        for source, target in sorted(parts.items())
+    )
     tag = hashlib.sha256(f"{listing}{changes}".encode()).hexdigest()[:16]
     with contextlib.closing(client()) as engine:
         with contextlib.suppress(docker.errors.ImageNotFound):
@@ -150,15 +183,14 @@ def _write(archive: IO[bytes], parts: dict[Path, Path]) -> None:
             tar.add(source.resolve(), arcname=str(target).lstrip("/"), recursive=False)
 
 
-def _with_libraries(programs: Iterable[str]) -> set[Path]:
-    """The programs, under /bin too, and all the shared libraries that they load, each by the path by which it is sought."""
+def _with_libraries(programs: Iterable[str], site: Path | None = None) -> set[Path]:
+    """The programs, and all the shared libraries that they load, each by the path by which it is sought."""
     found = {Path(program) for program in programs}
     told = subprocess.run(["ldd", *map(str, found)], capture_output=True, text=True).stdout
     libraries = {Path(path) for path in _LIBRARY.findall(told)}
-    # What a package brings itself it finds beside itself, in the image too.
-    site = sysconfig.get_path("purelib")
     plain = {Path(os.path.normpath(path)) for path in found | libraries}
-    return {path for path in plain if path.exists() and not path.is_relative_to(site)}
+    # What a package brings itself it finds beside itself, in the image too.
+    return {path for path in plain if path.exists() and not (site and path.is_relative_to(site))}
 
 
 def _files(root: Path, *, skip: set[str]) -> Iterable[Path]:

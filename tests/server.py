@@ -35,12 +35,12 @@ PATIENCE_S = 120
 
 class Server:
     """`clary serve` on `home`; `faults` are CLARY_… variables for it and its children. Without one that says otherwise it uses no
-    container engine. `user`: who it runs as, in subprocess.Popen's words."""
+    container engine. `user`: who it runs as, of `ordinary_user`."""
 
     def __init__(self, home, *, runtime=PROCESSES, user=None, **faults):
         self.home = Path(home)
         self.runtime = runtime
-        self.user = user or {}
+        self.user = user
         self.faults = faults
         self.process = None
         self.url = None
@@ -49,11 +49,18 @@ class Server:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CLARY_"))}
         self.log = self.home.with_name(self.home.name + ".log").open("ab")
         self.process = subprocess.Popen(
-            [*CLARY, "serve", "--home", str(self.home), "--listen", "127.0.0.1:0"],
+            [
+                *(self.user.command if self.user else ()),
+                *CLARY,
+                "serve",
+                "--home",
+                str(self.home),
+                "--listen",
+                "127.0.0.1:0",
+            ],
             stdout=subprocess.PIPE,
             stderr=self.log,
             env=environment | {"CLARY_CONTAINER_ENGINE": self.runtime.engine} | self.faults | faults,
-            **self.user,
         )
         line = self.process.stdout.readline().decode()
         if not line.startswith("clary is ready on "):
@@ -234,7 +241,8 @@ def serving(*, runtime=PROCESSES, user=None, **faults):
     """A server, started; stopped and its traces checked at the end."""
     root = Path(tempfile.mkdtemp(prefix="clary-test-"))
     if user is not None:
-        os.chown(root, user["user"], user["group"])
+        os.chown(root, user.id, -1)
+        faults["HOME"] = str(root)
     server = Server(root / "home", runtime=runtime, user=user, **faults)
     try:
         yield server.start()

@@ -127,6 +127,15 @@ def test_a_program_that_fails_says_why(server, bucket):
     assert [step["Status"] for step in description["SecondaryStatusTransitions"]][-2:] == ["Uploading", "Failed"]
 
 
+def test_a_program_that_dies_by_a_signal_says_which(server, bucket):
+    """128 and its number, as the shell has it."""
+    name = new_name("segfault")
+    description = server.run(name, bucket, program="import ctypes; print('now', flush=True); ctypes.string_at(0)")
+
+    assert description["FailureReason"] == "AlgorithmError: , exit code: 139"
+    assert server.lines(name)[0] == "now"
+
+
 def test_an_image_without_train_fails_as_on_sagemaker(server, bucket):
     name = new_name("no-train")
     server.client("sagemaker").create_training_job(**server.job(name, bucket))
