@@ -21,7 +21,7 @@ import clary.instance.lifecycle
 from clary.base import faults
 from clary.base.clock import Instant, SystemClock
 from clary.jobs.instance_files import InstanceFiles
-from clary.jobs.model import MetricDefinition
+from clary.jobs.model import CheckpointConfig, MetricDefinition
 from clary.jobs.task import Phase, ProgramEnd, Snapshot, StopReason, StorageGrant, Wishes
 from clary.logs.files import FileLogStore
 from clary.logs.metric_files import FileMetricSeries
@@ -43,6 +43,8 @@ print(open("/opt/ml/input/data/train/a.csv").read(), end="")
 for n in range(2000):
     print(f"line {n} loss={n / 8}", flush=n % 100 == 0)
 pathlib.Path("/opt/ml/output/data/eval").write_text("good")
+pathlib.Path("/opt/ml/checkpoints/old").unlink()
+pathlib.Path("/opt/ml/checkpoints/new").write_text("x")
 print("no newline at the end", end="")
 """
 
@@ -72,6 +74,7 @@ class Job:
             channels=(make_channel("train"), make_channel("test")),
             program=program,
             container_arguments=(script,),
+            checkpoint_config=CheckpointConfig(s3_uri="s3://models/ckpt"),
             metric_definitions=(MetricDefinition(name="loss", regex="loss=([0-9.]+)"),),
             **changes,
         )
@@ -82,12 +85,15 @@ class Job:
         grants = [
             StorageGrant(access="read", bucket="data", prefix="", **keys),
             StorageGrant(access="write", bucket="models", prefix="", **keys),
+            StorageGrant(access="sync", bucket="models", prefix="ckpt/", **keys),
         ]
         self.files.grants.write_bytes(msgspec.json.encode(grants))
         self.buckets = DirectoryStorage(root / "s3")
         for bucket in ("data", "models"):
             self.buckets.create_bucket(bucket)
         self.buckets.put("data", "train/a.csv", b"1,2\n")
+        self.buckets.put("models", "ckpt/old", b"x")
+        self.buckets.put("models", "ckpt/kept", b"x")
         self.buckets.put("data", "test/b/c.csv", b"3\n")
         self.logs = FileLogStore(root / "logs", SystemClock())
 
@@ -157,6 +163,7 @@ def check_quick(job: Job) -> None:
     assert job.artifact("model.tar.gz") == {"starts": b"x"}
     assert job.artifact("output.tar.gz") == {"eval": b"good"}
     assert job.buckets.uploads("models") == 0
+    assert [info.key for info in job.buckets.list_objects("models", "ckpt/")] == ["ckpt/kept", "ckpt/new"]
     assert end.s3_model_artifacts == "s3://models/out/job/output/model.tar.gz"
     assert [(metric.metric_name, metric.value) for metric in end.metrics] == [("loss", 1999 / 8)]
     loss = Metric(namespace=TRAINING_JOBS, name="loss", dimensions=(("TrainingJobName", "job"),))
@@ -167,8 +174,9 @@ def check_quick(job: Job) -> None:
 
 def test_the_points_are_the_ones_that_are_walked():
     """Each step has its point."""
-    names = ["prepare", "downloading", "staged", "training", "stopping", "ended", "uploading", "uploaded", "finished"]
-    assert sorted(f"instance.{name}" for name in names) == POINTS
+    before = ["prepare", "downloading", "staged", "restored", "training", "stopping", "ended"]
+    after = ["synced", "uploading", "uploaded", "finished"]
+    assert sorted(f"instance.{name}" for name in before + after) == POINTS
 
 
 def test_an_undisturbed_job(job):
@@ -210,7 +218,8 @@ def test_killed_once(job, point):
 def test_killed_at_every_point_in_one_life(job):
     """One crash after the other, two at each point, and still the same end."""
     j = job(QUICK)
-    for point in ("prepare", "downloading", "staged", "training", "ended", "uploading", "uploaded"):
+    points = ("prepare", "downloading", "staged", "restored", "training", "ended", "synced", "uploading", "uploaded")
+    for point in points:
         for _ in range(2):
             j.crash(f"instance.{point}")
     assert j.run() == 0

@@ -5,7 +5,7 @@ from itertools import islice
 import msgspec
 
 from clary.base.clock import Instant
-from clary.jobs.model import Program, S3DataSource, TrainingJob
+from clary.jobs.model import CheckpointConfig, Program, S3DataSource, TrainingJob
 from clary.jobs.policy import remaining_runtime_s
 from clary.jobs.task import HostGroup, InstanceTask, instance_name
 from clary.storage.session_policy import Grant
@@ -78,6 +78,7 @@ def instance_task(job: TrainingJob, host: str, *, site: Site, now: Instant) -> I
         container_engine=site.container_engine,
         limited=site.limited,
         volume_size_in_gb=request.resource_config.volume_size_in_gb if site.volumes else None,
+        checkpoint_config=request.checkpoint_config,
         file_systems=_file_systems(job, site),
     )
 
@@ -100,7 +101,7 @@ def _program(job: TrainingJob) -> Program:
 
 
 def storage_grants(job: TrainingJob) -> tuple[Grant, ...]:
-    """What the job's instances may do in S3: read its channels, write below its own output prefix, nothing else.
+    """What the job's instances may do in S3: read its channels, write below its own output prefix, sync its checkpoints.
 
     What manifests name comes on top: see `manifest_grants`.
     """
@@ -108,7 +109,15 @@ def storage_grants(job: TrainingJob) -> tuple[Grant, ...]:
     return (
         *(_reading(channel.s3) for channel in job.request.input_data_config if channel.s3 is not None),
         Grant(access="write", bucket=write.bucket, prefix=write.key),
+        *_syncing(job.request.checkpoint_config),
     )
+
+
+def _syncing(config: CheckpointConfig | None) -> tuple[Grant, ...]:
+    if config is None:
+        return ()
+    uri = parse_s3_uri(config.s3_uri).child("")
+    return (Grant(access="sync", bucket=uri.bucket, prefix=uri.key),)
 
 
 def _reading(source: S3DataSource) -> Grant:

@@ -38,6 +38,12 @@ def uploads(state: State, task: InstanceTask) -> bool:
     return task.is_leader and state.failure is None and not state.lost and state.exit_code is not None
 
 
+def syncs(state: State, task: InstanceTask) -> bool:
+    """Whether checkpoints are brought to S3 once more: if the program ran to an end that was seen."""
+    ran = state.failure is None and not state.lost and state.exit_code is not None
+    return ran and task.checkpoint_config is not None
+
+
 def may_upload(wishes: Wishes, task: InstanceTask) -> bool:
     """Whether all that is to be uploaded has been written: with several hosts, the controller says so."""
     return len(task.hosts) == 1 or wishes.upload
@@ -65,6 +71,14 @@ def watch_again_s(quiet_s: float) -> float:
     a second.
     """
     return min(_LAZY_S, max(_QUICK_S, quiet_s / 10))
+
+
+def look_again_s(look_s: float) -> float:
+    """When to look at the checkpoints again, after a look that took `look_s` seconds of a processor.
+
+    After a second; after longer, up to a minute, where the looks would take more than a hundredth of a processor.
+    """
+    return min(60.0, max(1.0, 100 * look_s))
 
 
 def try_again_s(failures: int) -> float:

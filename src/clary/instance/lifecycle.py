@@ -26,12 +26,14 @@ from clary.instance.metrics import LastMetrics
 from clary.instance.prepare import Prepare
 from clary.instance.provide_image import ProvideImage
 from clary.instance.reporting import Reporter
+from clary.instance.restore_checkpoints import RestoreCheckpoints
 from clary.instance.run_training import RunTraining
 from clary.instance.ship_logs import FindMetrics, Shipper
 from clary.instance.stage_channels import StageChannels
 from clary.instance.state import AgentLeft, AgentStarted, Failed, Finished, State
 from clary.instance.steps import Step
 from clary.instance.stops import Stops
+from clary.instance.sync_checkpoints import CheckpointSync, SyncCheckpoints
 from clary.instance.upload_artifacts import UploadArtifacts
 from clary.instance.waker import Waker
 from clary.instance.wishes import WishesFile
@@ -191,6 +193,16 @@ class Lifecycle:
         task, files, wake = around.task, around.files, around.waker.wake
         wishes = WishesFile(files.wishes, log)
         stops = Stops(task, wishes, journal, clock, log)
+        checkpoints = CheckpointSync(
+            task=task,
+            files=files,
+            volumes=around.volumes,
+            storage_for=around.storage_for,
+            grants=around.grants,
+            clock=clock,
+            wake=wake,
+            log=log,
+        )
         return (
             Prepare(task, files, around.runtime, around.volumes, journal, clock),
             ProvideImage(
@@ -214,18 +226,32 @@ class Lifecycle:
                 wake=wake,
                 log=log,
             ),
+            RestoreCheckpoints(
+                task=task,
+                files=files,
+                volumes=around.volumes,
+                storage_for=around.storage_for,
+                grants=around.grants,
+                journal=journal,
+                stops=stops,
+                clock=clock,
+                wake=wake,
+                log=log,
+            ),
             RunTraining(
                 task=task,
                 files=files,
                 runtime=around.runtime,
                 shipper=self._shipper,
                 meter=self._meter(),
+                checkpoints=checkpoints,
                 journal=journal,
                 stops=stops,
                 clock=clock,
                 log=log,
                 grace_s=around.grace_s,
             ),
+            SyncCheckpoints(task, checkpoints, journal, clock, log),
             UploadArtifacts(
                 task=task,
                 files=files,

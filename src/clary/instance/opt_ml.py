@@ -35,7 +35,7 @@ _OPEN_DIRECTORIES = (
 
 def config_files(task: InstanceTask, network_interface: str) -> dict[str, bytes]:
     """The files of /opt/ml/input/config by name; `network_interface` is the one on which hosts reach each other."""
-    return {
+    files = {
         "hyperparameters.json": _json(task.hyper_parameters),
         "inputdataconfig.json": _json(_input_data_config(task)),
         "resourceconfig.json": _json(_resource_config(task, network_interface)),
@@ -43,6 +43,9 @@ def config_files(task: InstanceTask, network_interface: str) -> dict[str, bytes]
         "metric-definition-regex.json": _json([{"Name": d.name, "Regex": d.regex} for d in task.metric_definitions]),
         "upstreamoutputdataconfig.json": b"[]",  # in every capture
     }
+    if task.checkpoint_config is not None:
+        files["checkpointconfig.json"] = _json({"LocalPath": task.checkpoint_config.directory})  # no S3Uri (observed)
+    return files
 
 
 def write(opt_ml: Path, files: dict[str, bytes]) -> None:

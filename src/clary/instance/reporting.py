@@ -39,7 +39,7 @@ def snapshot(state: State, *, message: str | None, metrics: tuple[MetricData, ..
         ended_at=state.ended_at,
         finished_at=state.finished_at,
         program_end=state.program_end,
-        failure=state.failure,
+        failure=state.failure or state.checkpoint_failure,
         lost=state.lost,
         s3_model_artifacts=dict(state.artifacts).get("model"),
         metrics=metrics,

@@ -1,4 +1,4 @@
-"""The fourth step: starts the training program, watches it, ships its output, and tells it to end when it must.
+"""The fifth step: starts the training program, watches it, ships its output, and tells it to end when it must.
 
 The program outlives this one: whoever reads the journal goes on watching. Its start is noted before and after, and the
 runtime finds a program that was started in between, so that there is one program whatever is killed.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from clary.base import faults
 from clary.base.clock import Clock, Instant, later
 from clary.base.telemetry import Logger
-from clary.instance import file_systems
+from clary.instance import checkpoint_place, file_systems
 from clary.instance.command import argv, container
 from clary.instance.decisions import kill_due, watch_again_s
 from clary.instance.failure_file import failure_text
@@ -32,6 +32,7 @@ from clary.instance.state import (
     Terminated,
 )
 from clary.instance.stops import Stops
+from clary.instance.sync_checkpoints import CheckpointSync
 from clary.jobs.failure import client_error, internal_error
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask
@@ -73,6 +74,7 @@ class RunTraining:
         shipper: Callable[[str], Shipper],
         meter: InstanceMeter,
         journal: Journal,
+        checkpoints: CheckpointSync,
         stops: Stops,
         clock: Clock,
         log: Logger,
@@ -84,6 +86,7 @@ class RunTraining:
         self._make_shipper = shipper
         self._meter = meter
         self._journal = journal
+        self._checkpoints = checkpoints
         self._stops = stops
         self._clock = clock
         self._log = log
@@ -175,6 +178,7 @@ class RunTraining:
         if not self._settled and now >= later(self._here_since, _SETTLED_AFTER_S):
             self._journal.note(AgentSettled(at=now))
             self._settled = True
+        self._checkpoints.turn()
         failures = shipper.failures
         all_there = shipper.ship()
         self._meter.turn()  # after the log: its first look at all processes must not keep the first line waiting
@@ -229,6 +233,7 @@ def program_spec(
         mounts=(
             Mount(source=str(files.opt_ml), target="/opt/ml", read_only=False),
             Mount(source=str(files.scratch), target="/tmp", read_only=False),  # noqa: S108 - the program's own
+            *checkpoint_place.mounts(task.checkpoint_config, files),
             *(Mount(source=path, target=path) for path in task.program.read_only_paths),
             *file_systems.mounts(task),
         ),

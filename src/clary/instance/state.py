@@ -44,6 +44,10 @@ class ChannelStaged(_Entry, frozen=True, kw_only=True, tag="channel staged"):
     channel_name: str
 
 
+class CheckpointsRestored(_Entry, frozen=True, kw_only=True, tag="checkpoints restored"):
+    """All checkpoints that were in S3 are in place."""
+
+
 class InputReady(_Entry, frozen=True, kw_only=True, tag="input ready"):
     """All channels are there."""
 
@@ -87,6 +91,12 @@ class Failed(_Entry, frozen=True, kw_only=True, tag="failed"):
     failure: JobFailure
 
 
+class CheckpointsSynced(_Entry, frozen=True, kw_only=True, tag="checkpoints synced"):
+    """S3 holds the checkpoints that the program has left; or else it cannot, for this reason, which fails the job."""
+
+    failure: JobFailure | None = None
+
+
 class UploadBegun(_Entry, frozen=True, kw_only=True, tag="upload begun"):
     """Artifacts are on their way."""
 
@@ -114,6 +124,7 @@ Entry = (
     | ImageProvided
     | ChannelStaged
     | InputReady
+    | CheckpointsRestored
     | ProgramStarting
     | ProgramStarted
     | Stopping
@@ -121,6 +132,7 @@ Entry = (
     | Killing
     | Ended
     | Failed
+    | CheckpointsSynced
     | UploadBegun
     | ArtifactUploaded
     | Uploaded
@@ -133,6 +145,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     `starts` counts the instance programs that worked here; `barren_starts` those of them, up to now, after whose start
     nothing else was noted. `program_start_at` is the moment at which the program was first about to be started.
+    `checkpoint_failure` fails the job, too, but not before its artifacts are uploaded.
     """
 
     starts: int = 0
@@ -141,6 +154,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     image: str | None = None
     staged_channels: frozenset[str] = frozenset()
     input_ready: bool = False
+    checkpoints_restored: bool = False
     program_start_at: Instant | None = None
     log_stream: str | None = None
     program_started: bool = False
@@ -152,6 +166,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     program_end: ProgramEnd | None = None
     lost: bool = False
     failure: JobFailure | None = None
+    checkpoints_synced: bool = False
+    checkpoint_failure: JobFailure | None = None
     upload_begun: bool = False
     artifacts: tuple[tuple[str, str], ...] = ()
     uploaded: bool = False
@@ -192,6 +208,8 @@ def after(state: State, entry: Entry) -> State:
             state = replace(state, staged_channels=state.staged_channels | {entry.channel_name})
         case InputReady():
             state = replace(state, input_ready=True)
+        case CheckpointsRestored():
+            state = replace(state, checkpoints_restored=True)
         case ProgramStarting():
             state = replace(
                 state,
@@ -220,6 +238,8 @@ def after(state: State, entry: Entry) -> State:
                 ended_at=_first(state.ended_at, entry.at),
                 program_end=state.program_end or ProgramEnd(exit_code=None),
             )
+        case CheckpointsSynced():
+            state = replace(state, checkpoints_synced=True, checkpoint_failure=entry.failure)
         case UploadBegun():
             state = replace(state, upload_begun=True)
         case ArtifactUploaded():

@@ -25,20 +25,33 @@ def download_failure(error: Exception) -> JobFailure | None:
     raise error
 
 
-def upload_failure(error: Exception) -> JobFailure | None:
+def upload_failure(error: Exception, what: str = "Artifact upload failed") -> JobFailure | None:
     """Why an artifact cannot be uploaded; None to try again. Raises `error` itself if it is none of the storage's."""
     match error:
         case Unreachable():
             return None
         case StorageError(status=403) | StorageError(status=401):
-            return client_error(f"Artifact upload failed:Error 7: {error}")
+            return client_error(f"{what}:Error 7: {error}")
         case StorageError():
-            return client_error(f"Artifact upload failed:{error}")
+            return client_error(f"{what}:{error}")
         case OSError(errno=errno.EACCES) | OSError(errno=errno.EPERM):
-            return client_error(f"Artifact upload failed:{error.strerror}: {error.filename}")
+            return client_error(f"{what}:{error.strerror}: {error.filename}")
         case VolumeTrouble():
-            return internal_error(f"Artifact upload failed:{error}")
+            return internal_error(f"{what}:{error}")
     raise error
+
+
+def sync_failure(error: Exception) -> JobFailure | None:
+    """Why the last checkpoints cannot be uploaded or deleted, as `upload_failure` (the words are inferred).
+
+    A directory that is no directory any more was put aside by the program. A full disk of this machine is waited for.
+    """
+    match error:
+        case OSError(errno=errno.ENOTDIR) | OSError(errno=errno.ELOOP):
+            return client_error("Checkpoint upload failed:LocalPath is no directory any more")
+        case OSError(errno=errno.ENOSPC) | OSError(errno=errno.EDQUOT):
+            return None
+    return upload_failure(error, "Checkpoint upload failed")
 
 
 def empty_listing(s3_uri: str) -> JobFailure:

@@ -81,6 +81,7 @@ class Scene:
         grants = [
             StorageGrant(access="read", bucket="data", prefix="", **keys),
             StorageGrant(access="write", bucket="models", prefix="out/", **keys),
+            StorageGrant(access="sync", bucket="models", prefix="ckpt/", **keys),
         ]
         self.files.grants.write_bytes(msgspec.json.encode(grants))
 
@@ -91,7 +92,7 @@ class Scene:
     def agent(self) -> Lifecycle:
         """A new instance program, begun. The one before is forgotten as it stands."""
         for agent in self.agents:
-            agent.steps[3].leave()  # as the kernel does with a dead one's lock on the log stream
+            next(step for step in agent.steps if step.name == "run training").leave()  # as the kernel does with a dead one's lock on the log stream
         log = get_logger("instance")
         around = Surroundings(
             task=self.task,
