@@ -331,9 +331,13 @@ class TestTrouble:
     def test_missing_key(self, adapter):
         """Head and get name a missing key; a key that is only a folder of others is missing too."""
         put(adapter, "folder/x")
+        with pytest.raises(NoSuchKey):
+            adapter.storage.head(adapter.bucket, "folder/")
         for key in ("nothing", "folder", "folder/x/y"):
             with pytest.raises(NoSuchKey):
                 adapter.storage.head(adapter.bucket, key)
+            with pytest.raises(NoSuchKey):
+                adapter.storage.etag_is_md5(adapter.bucket, key)
             with pytest.raises(NoSuchKey):
                 adapter.storage.get(adapter.bucket, key)
 

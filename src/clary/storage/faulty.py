@@ -1,5 +1,6 @@
 """A storage that fails on purpose, by rule, around one that works: for tests of what must survive a failing store."""
 
+import random
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -24,12 +25,23 @@ class Fault:
     after_bytes: int = 0
 
 
+@dataclass(kw_only=True)
+class Corruption:
+    """The next `times` gets of `key` give bytes of which one, at random, is wrong."""
+
+    key: str
+    times: int = 1
+
+
 class FaultyStorage:
     """See `port.ObjectStorage`; `calls` is every call made so far, as (verb, key)."""
 
-    def __init__(self, inner: ObjectStorage, faults: Sequence[Fault] = ()) -> None:
+    def __init__(
+        self, inner: ObjectStorage, faults: Sequence[Fault] = (), corruptions: Sequence[Corruption] = ()
+    ) -> None:
         self._inner = inner
         self._faults = tuple(faults)
+        self._corruptions = tuple(corruptions)
         self._lock = threading.Lock()
         self._seen = [0] * len(self._faults)
         self._bytes = [0] * len(self._faults)
@@ -56,6 +68,11 @@ class FaultyStorage:
         self._call("head", key)
         return self._inner.head(bucket, key)
 
+    def etag_is_md5(self, bucket: str, key: str) -> bool:
+        """See `port.ObjectStorage`."""
+        self._call("etag_is_md5", key)
+        return self._inner.etag_is_md5(bucket, key)
+
     def get(
         self, bucket: str, key: str, *, etag: str | None = None, start: int = 0, length: int | None = None
     ) -> bytes | memoryview:
@@ -63,7 +80,7 @@ class FaultyStorage:
         self._call("get", key)
         block = self._inner.get(bucket, key, etag=etag, start=start, length=length)
         self._passed("get", key, len(block))
-        return block
+        return self._corrupted(key, block)
 
     def put(self, bucket: str, key: str, data: bytes | memoryview, *, kms_key_id: str | None = None) -> None:
         """See `port.ObjectStorage`."""
@@ -104,6 +121,16 @@ class FaultyStorage:
                 self._bytes[index] += size_bytes
                 if fault.after_bytes and self._bytes[index] > fault.after_bytes:
                     self._raise(index, fault)
+
+    def _corrupted(self, key: str, block: bytes | memoryview) -> bytes | memoryview:
+        with self._lock:
+            found = next((each for each in self._corruptions if each.key == key and each.times and len(block)), None)
+            if found is None:
+                return block
+            found.times -= 1
+            wrong = bytearray(block)
+            wrong[random.randrange(len(wrong))] ^= 1 << random.randrange(8)  # noqa: S311
+            return bytes(wrong)
 
     def _matching(self, verb: str, key: str) -> list[tuple[int, Fault]]:
         return [

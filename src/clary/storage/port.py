@@ -118,6 +118,12 @@ class ObjectStorage(Protocol):
         """What a listing would say of one object. Raises `NoSuchKey`, `NoSuchBucket`."""
         ...
 
+    def etag_is_md5(self, bucket: str, key: str) -> bool:
+        """Whether an ETag that looks like an MD5 is that of the object's bytes: not if they are encrypted with keys of KMS
+        or of the client (Source: S3, Object). Raises `NoSuchKey`, `NoSuchBucket`.
+        """
+        ...
+
     def get(
         self, bucket: str, key: str, *, etag: str | None = None, start: int = 0, length: int | None = None
     ) -> bytes | memoryview:

@@ -54,6 +54,7 @@ _OBSTORE_TTL_MIN_S = 300  # obstore asks again as soon as less than this is left
 # What obstore's path type keeps as it is (checked against it in the contract suite). Control characters, empty or dot
 # segments and outer slashes are refused or lost there.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+_IMPLIED_DIRECTORY = "application/x-directory"  # what SeaweedFS says of "a/" if there is no such object, but an "a/b"
 _BENT_BY_SEAWEEDFS = re.compile(r"\\|//|^/|(^|/)\.{1,2}(/|$)")
 
 
@@ -103,14 +104,24 @@ class S3Storage:
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
         """See `port.ObjectStorage`."""
-        self._check_key(bucket, key)
-        try:
-            answer = self._wire.request("HEAD", bucket, key)
-        except NoSuchKey:
-            self._is_seaweedfs(bucket)
-            raise
+        if self._use_obstore and is_plain_key(key):
+            try:
+                found = obstore.head(self._store(bucket), key)
+            except (BaseError, OSError, ValueError):
+                pass  # as in `get`
+            else:
+                return ObjectInfo(key=key, size_bytes=found["size"], etag=found["e_tag"] or "")
+        answer = self._head(bucket, key)
         return ObjectInfo(
             key=key, size_bytes=int(answer.headers.get("content-length", "0")), etag=answer.headers.get("etag", "")
+        )
+
+    def etag_is_md5(self, bucket: str, key: str) -> bool:
+        """See `port.ObjectStorage`."""
+        headers = self._head(bucket, key).headers
+        return not (
+            headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
+            or "x-amz-server-side-encryption-customer-algorithm" in headers
         )
 
     def get(
@@ -163,6 +174,17 @@ class S3Storage:
         """See `port.ObjectStorage`."""
         self._check_write(bucket, key)
         self._wire.request("DELETE", bucket, key)
+
+    def _head(self, bucket: str, key: str) -> Answer:
+        self._check_key(bucket, key)
+        try:
+            answer = self._wire.request("HEAD", bucket, key)
+        except NoSuchKey:
+            self._is_seaweedfs(bucket)
+            raise
+        if answer.is_seaweedfs and answer.headers.get("content-type") == _IMPLIED_DIRECTORY:
+            raise NoSuchKey(f"NoSuchKey (404): Not Found [HEAD s3://{bucket}/{key}]", code="NoSuchKey", status=404)
+        return answer
 
     def _page(self, bucket: str, prefix: str, token: str, limit: int = 1000) -> Answer:
         query = {"list-type": "2", "encoding-type": "url", "max-keys": str(limit), "prefix": prefix}

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.storage.integrity import ATTEMPTS, Corrupt, FileDigest, md5, md5_of
 from clary.storage.port import ObjectStorage
 from clary.storage.reading import get_checked
 from clary.storage.selection import SelectedObject, Selection, checked_path
@@ -60,7 +61,7 @@ def download(
     again after a crash.
 
     Files have mode 0644, directories 0755 (observed, SageMaker's File mode). Each object is read as it was listed (by
-    its ETag, else `Changed`), written into `scratch` and renamed into place. `scratch` is on the same file system,
+    its ETag, else `Changed`; other bytes than the ETag speaks of are read again, else `Corrupt`), written into `scratch` and renamed into place. `scratch` is on the same file system,
     outside `directory` (containers choke on stray files in a channel), by default beside it, and gone afterwards.
     Memory: at most 8 parts of 8 MiB, and `concurrency` objects below that size.
 
@@ -99,6 +100,7 @@ class _PartialFile:
             os.close(self.fd)
             raise
         self.close = weakref.finalize(self, os.close, self.fd)
+        self.digest = None if md5_of(item.etag) is None else FileDigest(self.fd, item.size_bytes)
 
 
 class _Download:
@@ -118,6 +120,7 @@ class _Download:
         self._error: BaseException | None = None
         self._objects_done = 0
         self._bytes_done = 0
+        self._etags_tell = True
 
     def run(self, concurrency: int, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]) -> Progress:
         for path in self._selection.directories:
@@ -184,7 +187,7 @@ class _Download:
                 self._stopped = True
 
     def _bring_whole(self, item: SelectedObject, path: str) -> None:
-        data = get_checked(self._storage, self._bucket, item, 0, item.size_bytes)
+        data = self._intact(item)
         fd = _create(path)
         try:
             _write(fd, data, 0)
@@ -199,11 +202,46 @@ class _Download:
         with self._lock:
             partial.parts_left -= 1
             complete = partial.parts_left == 0
-            if not complete:
-                self._bytes_done += length
+            self._bytes_done += length
+        if partial.digest is not None:
+            complete = partial.digest.written(start, length)
+            if complete and partial.digest.hexdigest() != md5_of(item.etag) and self._ought_to_fit(item):
+                self._bring_again(item, partial)
         if complete:
             partial.close()
-            self._finish(item, partial.path, length)
+            self._finish(item, partial.path, 0)
+
+    def _intact(self, item: SelectedObject) -> bytes | memoryview:
+        """A small object whose bytes fit its ETag."""
+        expected = md5_of(item.etag)
+        for _ in range(ATTEMPTS):
+            data = get_checked(self._storage, self._bucket, item, 0, item.size_bytes)
+            if expected is None or not self._etags_tell or md5(data) == expected or not self._ought_to_fit(item):
+                return data
+        raise Corrupt(self._bucket, item.key)
+
+    def _bring_again(self, item: SelectedObject, partial: _PartialFile) -> None:
+        """Another attempt at a large object whose bytes did not fit its ETag, this time from its beginning to its end."""
+        for _ in range(ATTEMPTS - 1):
+            digest = FileDigest(partial.fd, item.size_bytes)
+            for start in range(0, item.size_bytes, PART_BYTES):
+                with self._parts_in_memory:
+                    if self._stopped:
+                        return
+                    length = min(PART_BYTES, item.size_bytes - start)
+                    _write(partial.fd, get_checked(self._storage, self._bucket, item, start, length), start)
+                digest.written(start, length)
+            if digest.hexdigest() == md5_of(item.etag):
+                return
+        raise Corrupt(self._bucket, item.key)
+
+    def _ought_to_fit(self, item: SelectedObject) -> bool:
+        """Whether the ETag is an MD5 indeed. If the store says that one is not, no other of this transfer is taken for one:
+        a bucket encrypts all its objects alike, and the question costs a request.
+        """
+        if self._etags_tell and not self._storage.etag_is_md5(self._bucket, item.key):
+            self._etags_tell = False
+        return self._etags_tell
 
     def _finish(self, item: SelectedObject, path: str, size_bytes: int) -> None:
         with self._lock:
@@ -224,7 +262,7 @@ class _Download:
 
 
 def _create(path: str) -> int:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
     os.fchmod(fd, _FILE_MODE)
     return fd
 

@@ -11,7 +11,8 @@ import pytest
 
 from clary.storage import transfer
 from clary.storage.directory import DirectoryStorage
-from clary.storage.faulty import Fault, FaultyStorage
+from clary.storage.faulty import Corruption, Fault, FaultyStorage
+from clary.storage.integrity import Corrupt, md5, md5_of
 from clary.storage.port import AccessDenied, Changed, NoSuchKey, StorageError, Unreachable
 from clary.storage.reading import ReadObject, read_objects
 from clary.storage.selection import SelectedObject, Selection, UnsafeKey, select_prefix
@@ -259,7 +260,8 @@ def test_memory_does_not_grow_with_the_objects(storage, channel):
 
 def entries(selection):
     return [
-        ReadObject(bucket=BUCKET, key=item.key, size_bytes=item.size_bytes, etag=item.etag) for item in selection.objects
+        ReadObject(bucket=BUCKET, key=item.key, size_bytes=item.size_bytes, etag=item.etag)
+        for item in selection.objects
     ]
 
 
@@ -397,3 +399,52 @@ def test_a_single_file_is_not_followed_through_a_link(storage, tmp_path):
     link.symlink_to("/etc/passwd")
     with pytest.raises(OSError, match=str(Path(link))):
         upload_file(storage, BUCKET, "k", link)
+
+
+@pytest.mark.parametrize("size", [10, PART_BYTES + 1, 3 * PART_BYTES])
+def test_a_wrong_byte_is_read_again(storage, channel, size):
+    """Whichever byte it is, and in whichever part: what is on the disk at the end is what was stored."""
+    data = random.Random(size).randbytes(size)
+    selection = fill(storage, {"k": data, "other": b"x"})
+    for times in (1, 2):
+        faulty = FaultyStorage(storage, corruptions=[Corruption(key="p/k", times=times)])
+        progress = download(faulty, BUCKET, selection, channel)
+        assert (channel / "k").read_bytes() == data
+        assert progress.bytes_done == progress.bytes_total
+        assert (channel / "k").stat().st_size == size
+
+
+@pytest.mark.parametrize("size", [10, 3 * PART_BYTES])
+def test_bytes_that_stay_wrong_fail_the_transfer(storage, channel, size):
+    """Nothing wrong gets into the channel, however often the store gives it."""
+    selection = fill(storage, {"k": bytes(size)})
+    faulty = FaultyStorage(storage, corruptions=[Corruption(key="p/k", times=10**9)])
+    with pytest.raises(Corrupt, match="BadDigest: the bytes of s3://bucket/p/k do not fit its ETag"):
+        download(faulty, BUCKET, selection, channel)
+    assert tree(channel) == {}
+    assert list(channel.parent.iterdir()) == [channel]
+
+
+@pytest.mark.parametrize("size", [10, 3 * PART_BYTES])
+def test_etags_that_are_no_md5_say_nothing(storage, channel, size):
+    """Objects of a bucket whose ETags only look like one come once each, after one question for all of them."""
+
+    class Encrypting(FaultyStorage):
+        def etag_is_md5(self, bucket, key):
+            super().etag_is_md5(bucket, key)
+            return False
+
+    selection = fill(storage, {f"k{n}": bytes(size) for n in range(3)})
+    encrypting = Encrypting(storage, corruptions=[Corruption(key=f"p/k{n}") for n in range(3)])
+    download(encrypting, BUCKET, selection, channel, concurrency=1)
+    verbs = [verb for verb, _ in encrypting.calls]
+    assert (verbs.count("etag_is_md5"), verbs.count("get")) == (1, 3 * -(-size // PART_BYTES))
+    assert len(tree(channel)) == 3
+
+
+def test_an_etag_of_parts_is_not_looked_at(storage, channel):
+    """It has the number of parts at its end."""
+    fill(storage, {"k": b"12"})
+    etag = storage.head(BUCKET, "p/k").etag
+    assert md5_of(etag) == md5(b"12")
+    assert md5_of(etag.removesuffix('"') + '-2"') is None

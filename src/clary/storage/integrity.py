@@ -1,0 +1,78 @@
+"""Whether the bytes that came are those that were stored.
+
+Called by `transfer`. S3's ETag is the MD5 of an object that was stored by one request, unless the store encrypted it with
+SSE-KMS or SSE-C (Source: S3, Object); of one that was uploaded in parts it tells nothing to those who do not know them.
+There the connection's own checks must do: TCP's, and TLS's where the endpoint has it.
+"""
+
+import hashlib
+import os
+import re
+import threading
+
+from clary.storage.port import StorageError
+
+ATTEMPTS = 3
+"""How often an object is read before its store is believed to hold other bytes than it says."""
+
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+_PIECE_BYTES = 1024 * 1024
+
+
+class Corrupt(StorageError):
+    """The bytes of an object are not those that its ETag speaks of, however often they are read."""
+
+    def __init__(self, bucket: str, key: str) -> None:
+        super().__init__(
+            f"BadDigest: the bytes of s3://{bucket}/{key} do not fit its ETag, read {ATTEMPTS} times", code="BadDigest"
+        )
+
+
+def md5_of(etag: str) -> str | None:
+    """The MD5 that an ETag looks like, in hexadecimal digits; None for other ETags."""
+    match = _MD5.fullmatch(etag)
+    return match[1] if match else None
+
+
+def md5(data: bytes | memoryview) -> str:
+    """The MD5 of bytes, in hexadecimal digits."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+class FileDigest:
+    """The MD5 of a file whose parts are written in any order by many threads: computed along with them, in order.
+
+    Each thread tells what it has written; one at a time reads on from there, so that none waits for another.
+    """
+
+    def __init__(self, fd: int, size_bytes: int) -> None:
+        self._fd = fd
+        self._size_bytes = size_bytes
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._lock = threading.Lock()
+        self._written: dict[int, int] = {}
+        self._read_to = 0
+        self._busy = False
+
+    def written(self, start: int, length: int) -> bool:
+        """Take note of a part; True, once, for the caller that has read to the end."""
+        with self._lock:
+            self._written[start] = length
+            if self._busy:
+                return False
+            self._busy = True
+        while True:
+            with self._lock:
+                left = self._written.pop(self._read_to, 0)
+                if not left:
+                    self._busy = False
+                    return self._read_to == self._size_bytes
+            while left:
+                piece = os.pread(self._fd, min(_PIECE_BYTES, left), self._read_to)
+                self._md5.update(piece)
+                self._read_to += len(piece)
+                left -= len(piece)
+
+    def hexdigest(self) -> str:
+        """The MD5 of all, in hexadecimal digits."""
+        return self._md5.hexdigest()
