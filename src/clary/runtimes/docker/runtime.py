@@ -96,10 +96,14 @@ class DockerRuntime:
         try:
             if files.outcome() is not None:
                 return
-            marker = files.read_marker() or self._mark(spec, spec.container, files)
+            known = files.read_marker()
+            marker = known or self._mark(spec, spec.container, files)
             faults.point("container.marked")
             with connect(marker.url) as client:
-                self._make(client, spec, spec.container, marker, files)
+                if not marker.made:  # one that was made and is gone, `state` finds lost
+                    self._make(client, spec, spec.container, marker, is_first=known is None)
+                    files.write_marker(msgspec.structs.replace(marker, made=True))
+                    faults.point("container.created")
                 new = self._is_new(client, marker)
                 # Podman has the output written by a program of the container's own, which loses nothing when the engine
                 # ends. To listen there would make the container ready to run, with the errors of its start, and a wait
@@ -210,15 +214,17 @@ class DockerRuntime:
         return marker
 
     def _make(
-        self, client: docker.APIClient, spec: ProgramSpec, container: Container, marker: Marker, files: Files
+        self, client: docker.APIClient, spec: ProgramSpec, container: Container, marker: Marker, *, is_first: bool
     ) -> None:
-        """Have the container made, unless it was made before: if that one is gone, `state` finds it lost."""
-        if marker.made:
-            return
-        if inspect(client, marker.name) is None:
+        """Have the container made, unless an earlier call has. `is_first`: there was none."""
+        found = inspect(client, marker.name)
+        if found is not None and is_first:
+            # Of an instance whose directory was deleted: its output and its model go where nobody finds them.
+            _log.warning("orphaned container removed", container=marker.name)
+            client.remove_container(marker.name, v=True, force=True)
+            found = None
+        if found is None:
             self._create(client, spec, container, marker)
-        files.write_marker(msgspec.structs.replace(marker, made=True))
-        faults.point("container.created")
 
     def _is_new(self, client: docker.APIClient, marker: Marker) -> bool:
         """Whether the container was never started. Once is enough, even if it has ended."""
