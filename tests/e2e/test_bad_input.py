@@ -161,12 +161,13 @@ def test_a_body_of_10_mb_is_refused_and_the_server_goes_on(server):
 
 
 def test_a_member_that_would_be_ignored_is_refused_by_name(server, bucket):
-    request = server.job(new_name(), bucket, program="pass", CheckpointConfig={"S3Uri": f"s3://{bucket}/c"})
+    config = {"S3OutputPath": f"s3://{bucket}/c"}
+    request = server.job(new_name(), bucket, program="pass", TensorBoardOutputConfig=config)
 
     code, message = refused(server, request)
 
     assert code == "ValidationException"
-    assert "'checkpointConfig' is not supported" in message
+    assert "'tensorBoardOutputConfig' is not supported" in message
 
 
 def test_what_botocore_lets_through_is_caught_here(server):

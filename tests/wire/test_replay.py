@@ -25,7 +25,7 @@ REFUSED = {
     ("smv2-spot_checkpoint", 3): (
         "ValidationException",
         "EnableManagedSpotTraining",
-        "spot capacity, checkpoints and networks of their own are not there yet, and are refused by name",
+        "spot capacity and networks of their own are not there yet, and are refused by name",
     ),
     ("smv2-estimator_logs", 6): ("ValidationException", "inputMode", "only the input mode File is there yet"),
 }

@@ -34,9 +34,11 @@ class DataChecks:
         self._seen: dict[str, Instant] = {}
 
     async def check(self, request: TrainingJobRequest) -> None:
-        """Raise `ValidationException` for a channel without data or an output bucket that is not there."""
+        """Raise `ValidationException` for a channel without data or an bucket to write to that is not there."""
         try:
-            await self._check_output(request)
+            await self._check_bucket("S3OutputPath", request.output_data_config.s3_output_path)
+            if request.checkpoint_config is not None:
+                await self._check_bucket("CheckpointConfig S3Uri", request.checkpoint_config.s3_uri)
             if request.input_data_config:
                 await asyncio.gather(
                     *(self._check_channel(channel, request.role_arn) for channel in request.input_data_config)
@@ -79,9 +81,8 @@ class DataChecks:
             return False
         return True
 
-    async def _check_output(self, request: TrainingJobRequest) -> None:
-        path = request.output_data_config.s3_output_path
-        bucket = parse_s3_uri(path).bucket
+    async def _check_bucket(self, member: str, uri: str) -> None:
+        bucket = parse_s3_uri(uri).bucket
         now = self._clock.now()
         if self._seen.get(bucket, Instant(0)) > now:
             return
@@ -93,7 +94,7 @@ class DataChecks:
             exists = False
         if not exists:
             raise ValidationException(  # (inferred)
-                f'The bucket "{bucket}" of the S3OutputPath "{path}" does not exist in the selected region ({self._region}).'
+                f'The bucket "{bucket}" of the {member} "{uri}" does not exist in the selected region ({self._region}).'
             )
         if len(self._seen) > 10_000:  # bucket names come from callers
             self._seen.clear()

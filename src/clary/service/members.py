@@ -150,7 +150,11 @@ MEMBERS: tuple[Member, ...] = (
         "Has no effect on a job of one instance, as on SageMaker; refused for several, which talk over loopback.",
     ),
     _refused("EnableManagedSpotTraining", "there is no spot capacity here yet"),
-    _refused("CheckpointConfig", "checkpoints are not synchronised yet"),
+    _acts(
+        "CheckpointConfig.S3Uri",
+        "What lies below it is restored on every host; files that are new, changed or deleted follow while the program runs.",
+    ),
+    _acts("CheckpointConfig.LocalPath", "The directory as the program sees it; /opt/ml/checkpoints if not given."),
     _recorded("DebugHookConfig", "There is no debugger; SDK v2 sends this with every job."),
     _refused("DebugRuleConfigurations", "there is no debugger to evaluate rules"),
     _refused("TensorBoardOutputConfig", "TensorBoard output is not synchronised yet"),

@@ -80,6 +80,8 @@ def check_request(request: TrainingJobRequest, capabilities: Capabilities) -> No
             _check_uri(channel.s3.s3_uri, "read")
     check_groups(request)
     _check_uri(request.output_data_config.s3_output_path, "write")
+    if request.checkpoint_config is not None:
+        _check_uri(request.checkpoint_config.s3_uri, "sync")
     for definition in request.algorithm_specification.metric_definitions:
         problem = _problem_of(definition.regex)
         if problem is not None:
@@ -108,10 +110,11 @@ def _problem_of(regex: str) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _check_uri(uri: str, access: Literal["read", "write"]) -> None:
+def _check_uri(uri: str, access: Literal["read", "write", "sync"]) -> None:
     """A URI that cannot be read, or for which no limited credentials can be given, must not wait for its job to fail."""
     try:
         where = parse_s3_uri(uri)
+        where = where.child("") if access == "sync" else where
         pack((Grant(access=access, bucket=where.bucket, prefix=where.key),))
     except InvalidS3Uri as error:
         raise ValidationException(f"Invalid S3 URI: {error}.") from None

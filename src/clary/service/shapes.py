@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from clary.base.clock import Instant
-from clary.jobs.model import MetricDefinition, TrainingJob, TrainingJobRequest
+from clary.jobs.model import DEFAULT_CHECKPOINT_PATH, MetricDefinition, TrainingJob, TrainingJobRequest
 from clary.service.members import ECHOED
 from clary.store.port import Summary
 
@@ -44,6 +44,8 @@ def to_description(job: TrainingJob) -> dict[str, Any]:
         answer["ResourceConfig"].setdefault("InstanceCount", 0)  # observed: clients add up the groups' own
     answer["OutputDataConfig"].setdefault("KmsKeyId", "")
     answer["OutputDataConfig"].setdefault("CompressionType", "GZIP")
+    if "CheckpointConfig" in answer:
+        answer["CheckpointConfig"].setdefault("LocalPath", DEFAULT_CHECKPOINT_PATH)
     answer["AlgorithmSpecification"].setdefault("EnableSageMakerMetricsTimeSeries", False)
     answer["StoppingCondition"] = {
         "MaxRuntimeInSeconds": job.request.stopping_condition.max_runtime_in_seconds,

@@ -23,6 +23,7 @@ from clary.jobs.status import Event, SecondaryStatus, TrainingJobStatus
 from clary.jobs.task import StopReason
 from clary.service.algorithm_use import metrics_of, under_algorithm
 from clary.service.algorithms import Algorithms
+from clary.service.checkpoint_rules import check_checkpoints
 from clary.service.data_checks import DataChecks
 from clary.service.images import ImageCatalogue
 from clary.service.members import refuse_unsupported
@@ -80,6 +81,7 @@ class TrainingJobs:
         tags = new_tags(params)
         request, program = await self._resolve(context, params)
         check_request(request, self._capabilities(program))
+        check_checkpoints(request.checkpoint_config, program)
         await self._checks.check(request)
         arn = training_job_arn(context.region, context.account_id, request.training_job_name)
         job = transitions.create(request, training_job_arn=arn, program=program, now=self._clock.now(), tags=tags)

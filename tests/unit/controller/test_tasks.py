@@ -1,8 +1,12 @@
 """What the controller makes of a job for each of its hosts."""
 
 import msgspec
+import pytest
 
-from clary.controller.tasks import Site, host_groups, instance_task
+from clary.controller.tasks import Site, host_groups, instance_task, storage_grants
+from clary.jobs.model import CheckpointConfig
+from clary.jobs.task import InstanceTask
+from clary.storage.session_policy import Grant
 from factories import NOW, make_channel, make_groups, make_job, make_program, make_request
 
 SITE = Site(region="us-east-1", s3_endpoint_url="http://s3")
@@ -75,3 +79,26 @@ def test_a_local_environment_has_no_image():
 
     task = instance_task(job, "algo-1", site=SITE, now=NOW)
     assert task.program == job.program
+
+
+@pytest.mark.parametrize(
+    ("uri", "prefix"), [("s3://ckpt/v2", "v2/"), ("s3://ckpt/v2/", "v2/"), ("s3://ckpt", ""), ("s3://ckpt/", "")]
+)
+def test_checkpoints_may_be_read_written_and_deleted_below_their_prefix_alone(uri, prefix):
+    """Whether or not the URI ends in a slash; the hosts are told what was asked."""
+    config = CheckpointConfig(s3_uri=uri)
+    job = make_job(request=make_request(checkpoint_config=config, instance_count=2))
+
+    assert storage_grants(job)[-1] == Grant(access="sync", bucket="ckpt", prefix=prefix)
+    assert [grant.access for grant in storage_grants(job)] == ["read", "write", "sync"]
+    assert {instance_task(job, host, site=SITE, now=NOW).checkpoint_config for host in job.hosts} == {config}
+
+
+def test_a_job_without_checkpoints_may_delete_nothing():
+    """And its hosts keep none."""
+    assert [grant.access for grant in storage_grants(make_job())] == ["read", "write"]
+    task = instance_task(make_job(), "algo-1", site=SITE, now=NOW)
+    assert task.checkpoint_config is None
+    document = msgspec.to_builtins(task)
+    del document["checkpoint_config"]
+    assert msgspec.convert(document, InstanceTask) == task, "as an earlier version wrote it"

@@ -71,7 +71,7 @@ def test_a_plain_request_passes():
 @pytest.mark.parametrize(
     ("change", "where"),
     [
-        ({"CheckpointConfig": {"S3Uri": "s3://b/c"}}, "checkpointConfig"),
+        ({"TensorBoardOutputConfig": {"S3OutputPath": "s3://b/c"}}, "tensorBoardOutputConfig"),
         ({"EnableManagedSpotTraining": True}, "enableManagedSpotTraining"),
         ({"VpcConfig": {"SecurityGroupIds": ["sg"], "Subnets": ["s"]}}, "vpcConfig"),
         ({"RemoteDebugConfig": {"EnableRemoteDebug": True}}, "remoteDebugConfig.enableRemoteDebug"),
@@ -106,7 +106,9 @@ def test_a_value_that_changes_nothing_passes(change):
 
 def test_all_refusals_stand_in_one_message():
     with pytest.raises(ValidationException) as refused:
-        refuse_unsupported(minimal() | {"CheckpointConfig": {"S3Uri": "s3://b"}, "EnableManagedSpotTraining": True})
+        refuse_unsupported(
+            minimal() | {"TensorBoardOutputConfig": {"S3OutputPath": "s3://b"}, "EnableManagedSpotTraining": True}
+        )
 
-    assert "checkpointConfig" in refused.value.message
+    assert "tensorBoardOutputConfig" in refused.value.message
     assert "enableManagedSpotTraining" in refused.value.message
