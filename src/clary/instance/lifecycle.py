@@ -23,6 +23,7 @@ from clary.instance.grants import Grants
 from clary.instance.journal import Journal
 from clary.instance.measure import InstanceMeter
 from clary.instance.metrics import LastMetrics
+from clary.instance.pipes import Pipes
 from clary.instance.prepare import Prepare
 from clary.instance.provide_image import ProvideImage
 from clary.instance.reporting import Reporter
@@ -245,6 +246,15 @@ class Lifecycle:
                 shipper=self._shipper,
                 meter=self._meter(),
                 checkpoints=checkpoints,
+                pipes=Pipes(
+                    task=task,
+                    files=files,
+                    storage_for=around.storage_for,
+                    grants=around.grants,
+                    clock=clock,
+                    wake=wake,
+                    log=log,
+                ),
                 journal=journal,
                 stops=stops,
                 clock=clock,

@@ -3,11 +3,12 @@
 Used by `run_training`. What an instance program had begun to feed when it was killed is lost, and with it the training: the
 reader took it for the end of the epoch. That is noticed (`is_torn`), and the job starts anew. Storage that cannot be
 reached is waited for; any other trouble with it ends the job (`failure`), and until then no reader sees an end of its data.
+A channel whose FIFOs the program has put out of our reach is fed no more; that is no trouble of the job's.
 """
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from clary.base.clock import Clock
 from clary.base.telemetry import Logger
 from clary.instance.channel_plan import StorageFor
 from clary.instance.decisions import try_again_s
-from clary.instance.fifo import Fifos, Note, feed_epoch
+from clary.instance.fifo import Displaced, Fifos, Note, feed_epoch
 from clary.instance.grants import Grants
 from clary.instance.opt_ml import INPUT_DATA, input_mode
 from clary.instance.pipe_plan import objects, units
@@ -26,13 +27,15 @@ from clary.jobs.model import Channel, S3DataSource
 from clary.jobs.task import InstanceTask
 from clary.storage.epoch import order, stream
 from clary.storage.port import AccessDenied, ObjectInfo, ObjectStorage, Unreachable
-from clary.storage.reading import ReadObject
+from clary.storage.reading import BLOCK_BYTES, ReadObject
 from clary.storage.uri import S3Location
 
 T = TypeVar("T")
 
 _LOOK_FOR_READER_S = 0.01
 _LOOK_FOR_READER_AT_MOST_S = 0.05
+_AHEAD_BYTES = 128 * 1024 * 1024
+_AHEAD_BYTES_OF_ONE = 8 * BLOCK_BYTES
 
 
 def pipe_channels(task: InstanceTask) -> dict[str, tuple[Channel, S3DataSource]]:
@@ -71,23 +74,27 @@ class Pipes:
         self._wake = wake
         self._log = log
         self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._storages: dict[S3Location, ObjectStorage] = {}
         self._feeders: list[_Feeder] | None = None
         self.failure: JobFailure | None = None
 
     def make(self) -> None:
         """Have the first FIFO of each channel: a reader that looks for it at once must find it."""
         for name in pipe_channels(self._task):
-            note = self._note(name)
-            fifos = self._fifos(name)
-            fifos.make(note.epoch)
-            fifos.close()
+            note = self.note(name)
+            with suppress(Displaced):  # the program has begun already, and the start was not noted
+                fifos = self.fifos(name)
+                with suppress(Displaced):
+                    fifos.make(note.epoch)
+                fifos.close()
             note.close()
 
     def is_torn(self) -> bool:
         """Whether an earlier instance program died while it fed a reader."""
         if self._feeders is not None:
             return False
-        notes = [self._note(name) for name in pipe_channels(self._task)]
+        notes = [self.note(name) for name in pipe_channels(self._task)]
         torn = any(note.at_it for note in notes)
         for note in notes:
             note.close()
@@ -99,7 +106,7 @@ class Pipes:
             return
         self._feeders = []
         for channel, source in pipe_channels(self._task).values():
-            feeder = _Feeder(self, channel, source, self._fifos(channel.channel_name), self._note(channel.channel_name))
+            feeder = _Feeder(self, channel, source)
             feeder.start()
             self._feeders.append(feeder)
 
@@ -107,13 +114,15 @@ class Pipes:
         """Feed no more: the program has ended, or whoever reads gets nothing more from us."""
         self._stopped.set()
 
-    def _note(self, name: str) -> Note:
+    # What follows is called by the feeders.
+
+    def note(self, name: str) -> Note:
+        """Where a channel is."""
         return Note(self._files.root / f"pipe-{name}.note")
 
-    def _fifos(self, name: str) -> Fifos:
+    def fifos(self, name: str) -> Fifos:
+        """The FIFOs of a channel. Raises `Displaced`."""
         return Fifos(name, self._files.opt_ml / INPUT_DATA, self._files.staging)
-
-    # What follows is called by the feeders.
 
     def wait(self, seconds: float) -> bool:
         """Wait; whether there is anything left to do then."""
@@ -139,7 +148,26 @@ class Pipes:
         self.failure = self.failure or failure
         self._wake()
 
-    def entries(self, channel: Channel, source: S3DataSource, epoch: int) -> Iterator[ReadObject | bytes]:
+    def give_up(self, channel_name: str, why: Displaced) -> None:
+        """Note that a channel is fed no more."""
+        self._log.warning("FIFO displaced by the program", channel=channel_name, error=str(why))
+
+    def blocks(self, channel: Channel, source: S3DataSource, epoch: int) -> Iterator[bytes | memoryview]:
+        """What goes into the FIFO of an epoch."""
+        count = len(pipe_channels(self._task))
+        with closing(
+            stream(
+                self._storage_of,
+                self._entries(channel, source, epoch),
+                gunzip=channel.compression_type == "Gzip",
+                recordio=channel.record_wrapper_type == "RecordIO",
+                ahead_bytes=max(BLOCK_BYTES, min(_AHEAD_BYTES_OF_ONE, _AHEAD_BYTES // count)),
+                spool=self._files.staging,
+            )
+        ) as blocks:
+            yield from blocks
+
+    def _entries(self, channel: Channel, source: S3DataSource, epoch: int) -> Iterator[ReadObject | bytes]:
         """What this host is sent in an epoch."""
         hosts = self._task.hosts_with(source)
         sharded = source.s3_data_distribution_type == "ShardedByS3Key"
@@ -152,8 +180,7 @@ class Pipes:
         )
         return objects(chosen, self._head)
 
-    def storage(self, entry: ReadObject) -> "_Patient":
-        """The storage of an object."""
+    def _storage_of(self, entry: ReadObject) -> "_Patient":
         return _Patient(self, S3Location(bucket=entry.bucket, key=entry.key))
 
     def patiently(self, location: S3Location, attempt: Callable[[ObjectStorage], T]) -> T:
@@ -162,7 +189,7 @@ class Pipes:
         while True:
             begun_at = self._clock.now()
             try:
-                return attempt(self._storage_for("read", location))
+                return attempt(self._granted(location))
             except (Unreachable, AccessDenied) as error:
                 outdated = self._grants.may_be_outdated("read", location.bucket, location.key, since=begun_at)
                 if isinstance(error, AccessDenied) and not outdated:
@@ -171,6 +198,14 @@ class Pipes:
                 self._log.warning("object not read", uri=str(location), error=str(error), failures=failures)
                 if not self.wait(try_again_s(failures)):
                     raise
+
+    def _granted(self, location: S3Location) -> ObjectStorage:
+        """The storage by which an object may be read: one for all that a grant opens, for the sake of its connections."""
+        place = S3Location(bucket=location.bucket, key=self._grants.find("read", location.bucket, location.key).prefix)
+        with self._lock:
+            if place not in self._storages:
+                self._storages[place] = self._storage_for("read", place)
+            return self._storages[place]
 
     def _head(self, location: S3Location) -> ObjectInfo:
         return self.patiently(location, lambda storage: storage.head(location.bucket, location.key))
@@ -195,23 +230,25 @@ class _Patient:
 class _Feeder(threading.Thread):
     """Feeds one channel until the pipes are stopped."""
 
-    def __init__(self, pipes: Pipes, channel: Channel, source: S3DataSource, fifos: Fifos, note: Note) -> None:
+    def __init__(self, pipes: Pipes, channel: Channel, source: S3DataSource) -> None:
         super().__init__(daemon=True, name=f"feed {channel.channel_name}")
         self._pipes = pipes
         self._channel = channel
         self._source = source
-        self._fifos = fifos
-        self._note = note
 
     def run(self) -> None:
         """See above."""
+        name = self._channel.channel_name
         try:
-            while self._epoch(self._note.epoch):
-                pass
+            with closing(self._pipes.note(name)) as note, closing(self._pipes.fifos(name)) as fifos:
+                while self._epoch(fifos, note, note.epoch):
+                    pass
+        except Displaced as error:
+            self._pipes.give_up(name, error)
         except Exception as error:  # noqa: BLE001  whatever it is, the job must learn of it
-            self._pipes.fail(self._channel.channel_name, error)
+            self._pipes.fail(name, error)
 
-    def _epoch(self, epoch: int) -> bool:
+    def _epoch(self, fifos: Fifos, note: Note, epoch: int) -> bool:
         pause = _LOOK_FOR_READER_S
 
         def wait() -> bool:
@@ -220,18 +257,11 @@ class _Feeder(threading.Thread):
             pause = min(pause * 1.1, _LOOK_FOR_READER_AT_MOST_S)
             return going_on
 
-        return feed_epoch(self._fifos, self._note, epoch, lambda: self._blocks(epoch), wait, self._hold)
-
-    def _hold(self, error: Exception) -> None:
-        self._pipes.hold(self._channel.channel_name, error)
-
-    def _blocks(self, epoch: int) -> Iterator[bytes | memoryview]:
-        with closing(
-            stream(
-                self._pipes.storage,
-                self._pipes.entries(self._channel, self._source, epoch),
-                gunzip=self._channel.compression_type == "Gzip",
-                recordio=self._channel.record_wrapper_type == "RecordIO",
-            )
-        ) as blocks:
-            yield from blocks
+        return feed_epoch(
+            fifos,
+            note,
+            epoch,
+            lambda: self._pipes.blocks(self._channel, self._source, epoch),
+            wait,
+            lambda error: self._pipes.hold(self._channel.channel_name, error),
+        )

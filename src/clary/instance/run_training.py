@@ -19,6 +19,7 @@ from clary.instance.hosts import addresses
 from clary.instance.journal import Journal
 from clary.instance.limits import program_limits
 from clary.instance.measure import InstanceMeter
+from clary.instance.pipes import Pipes
 from clary.instance.program_environment import program_environment
 from clary.instance.ship_logs import Shipper
 from clary.instance.state import (
@@ -60,7 +61,7 @@ faults.declare("instance.training", "instance.stopping", "instance.ended")
 
 class RunTraining:
     """See `steps.Step`. `grace_s`: seconds from SIGTERM to SIGKILL. `shipper` makes the shipper of a log stream; `meter`
-    is the instance's.
+    and `pipes` are the instance's.
     """
 
     name = "run training"
@@ -73,6 +74,7 @@ class RunTraining:
         runtime: Runtime,
         shipper: Callable[[str], Shipper],
         meter: InstanceMeter,
+        pipes: Pipes,
         journal: Journal,
         checkpoints: CheckpointSync,
         stops: Stops,
@@ -85,6 +87,7 @@ class RunTraining:
         self._runtime = runtime
         self._make_shipper = shipper
         self._meter = meter
+        self._pipes = pipes
         self._journal = journal
         self._checkpoints = checkpoints
         self._stops = stops
@@ -94,6 +97,7 @@ class RunTraining:
         self._shipper: Shipper | None = None
         self._here_since = clock.now()
         self._settled = False
+        self._cut = False
         self._moved_bytes = 0
         self._moved_at = Instant(0)
         self._gone_at: Instant | None = None
@@ -112,16 +116,26 @@ class RunTraining:
             self._shipper = self._make_shipper(state.log_stream or "")
         # In this order: all that the program ever printed is in the file once it is known to have ended.
         program = self._runtime.state(self._files.program)
+        torn = self._pipes.is_torn()
         match program:
+            case Running() if torn or self._pipes.failure is not None:
+                return self._cut_short()
             case Running():
+                self._pipes.feed()
                 return self._watch(self._shipper)
             case Exited():
                 exit_code, starved, lost = program.exit_code, program.out_of_memory, False
             case Lost():
                 # Our own SIGKILL may have hit whoever watched it, too.
                 exit_code, starved, lost = _KILLED, False, not state.killing
+        lost = lost or torn  # it may have taken the end of its feeder for the end of its data
+        self._pipes.stop()
         if not self._all_shipped(self._shipper):
             return 0.01 if self._shipper.failures == 0 else _SHIP_AGAIN_S
+        if self._cut and self._pipes.failure is not None:  # else it ended by itself, and needed no more data
+            self._journal.note(Failed(at=self._clock.now(), failure=self._pipes.failure))
+            self.leave()
+            return 0
         text = "" if lost or exit_code == 0 else failure_text(self._files.opt_ml)
         faults.point("instance.ended")
         self._log.info("program ended", exit_code=None if lost else exit_code, lost=lost)
@@ -142,6 +156,17 @@ class RunTraining:
             self._shipper.close()
             self._shipper = None
         self._meter.close()
+        self._pipes.stop()
+
+    def _cut_short(self) -> float:
+        """End a program that cannot have its data, at once: whatever it made of them is of no use."""
+        self._cut = True
+        try:
+            self._runtime.kill(self._files.program)
+        except TimeoutError:
+            self._log.error("program does not end")
+            return _TRY_AGAIN_S
+        return 0
 
     def _start(self) -> float:
         now = self._clock.now()
@@ -154,8 +179,9 @@ class RunTraining:
         try:
             limits = program_limits(self._task, cpus=os.cpu_count() or 1, memory_bytes=_memory_bytes())
             spec = program_spec(
-                self._task, self._files, self._runtime.network_interface, limits, self._task.program.reference
+                self._task, self._files, self._runtime.network_interface, limits, self._journal.state.image
             )
+            self._pipes.make()
             self._runtime.start(spec)
         except EngineAway as error:
             self._log.warning("program not started", error=str(error))

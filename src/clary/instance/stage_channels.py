@@ -21,6 +21,8 @@ from clary.instance.file_systems import provide_mount_point
 from clary.instance.grants import Grants
 from clary.instance.journal import Journal
 from clary.instance.opt_ml import INPUT_DATA, input_mode
+from clary.instance.pipe_plan import look_up
+from clary.instance.pipes import plan_file
 from clary.instance.progress import DOWNLOADING_MESSAGE, Pace, progress_message
 from clary.instance.state import ChannelStaged, Ended, Failed, InputReady, State
 from clary.instance.stops import Stops
@@ -146,7 +148,12 @@ class StageChannels:
 
     def _stage(self, channel: Channel) -> None:
         """Bring one channel. Runs in the background; raises `JobFailed`, and what planning and download raise."""
-        if input_mode(self._task, channel.input_mode) != "File":
+        mode = input_mode(self._task, channel.input_mode)
+        if mode == "Pipe" and channel.s3 is not None:
+            units = look_up(channel.s3, self._storage_for, plan_file(self._files, channel.channel_name))
+            self._log.info("channel looked up", channel=channel.channel_name, units=units)
+            return
+        if mode != "File":
             raise JobFailed(internal_error(f"channel {channel.channel_name} is of a kind that was to be refused"))
         if channel.file_system is not None:
             provide_mount_point(self._task, channel, channel.file_system, self._files.opt_ml)

@@ -7,12 +7,13 @@ Source: input-data facts on Pipe mode: bodies back to back, nothing in between; 
 import random
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar, cast
 
 from isal import igzip_lib
 
 from clary.storage.port import StorageError
-from clary.storage.reading import Block, Gets, ReadObject, read_objects
+from clary.storage.reading import AHEAD_BYTES, Block, Gets, ReadObject, read_objects
 from clary.storage.recordio import frame
 from clary.storage.selection import shard
 
@@ -42,12 +43,15 @@ def stream(
     *,
     gunzip: bool,
     recordio: bool,
+    ahead_bytes: int = AHEAD_BYTES,
+    spool: Path | None = None,
 ) -> Generator[bytes | memoryview, None, None]:
     """The bytes of an epoch. An entry is an object, or bytes that are sent as they are (framed like an object).
 
-    Raises `StorageError` where the object at fault would have begun or gone on; close the iterator to stop early.
+    Objects are read `ahead_bytes` ahead. `spool` is a directory for a packed object that is to be a record and is too long
+    for memory. Raises `StorageError` where the object at fault would have begun or gone on; close the iterator to stop early.
     """
-    blocks = read_objects(storage_of, entries)
+    blocks = read_objects(storage_of, entries, ahead_bytes=ahead_bytes)
     try:
         if not gunzip and not recordio:
             for block in blocks:
@@ -61,7 +65,7 @@ def stream(
             elif not packed:
                 yield from frame(whole, _size(first.entry))
             else:
-                yield from _framed(_unpacked(first.entry, whole))
+                yield from _framed(_unpacked(first.entry, whole), spool)
     finally:
         blocks.close()
 
@@ -79,9 +83,11 @@ def _size(entry: ReadObject | bytes) -> int:
     return len(entry) if isinstance(entry, bytes) else entry.size_bytes
 
 
-def _framed(payload: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+def _framed(payload: Iterator[bytes | memoryview], directory: Path | None) -> Iterator[bytes | memoryview]:
     """A record whose length is known at its end only: it waits in memory, or on disk if it is long."""
-    with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
+    with tempfile.SpooledTemporaryFile(
+        max_size=_SPOOL_BYTES, dir=None if directory is None else str(directory)
+    ) as spool:
         size = 0
         for block in payload:
             size += spool.write(block)

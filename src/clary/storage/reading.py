@@ -15,7 +15,7 @@ from clary.storage.port import StorageError
 from clary.storage.selection import SelectedObject
 
 BLOCK_BYTES = 8 * 1024 * 1024
-_AHEAD_BYTES = 4 * BLOCK_BYTES
+AHEAD_BYTES = 4 * BLOCK_BYTES
 _AHEAD_REQUESTS = 32
 
 
@@ -50,7 +50,7 @@ def read_objects(
     storage_of: Callable[[ReadObject], Gets],
     entries: Iterable[ReadObject | bytes],
     *,
-    ahead_bytes: int = _AHEAD_BYTES,
+    ahead_bytes: int = AHEAD_BYTES,
     ahead_requests: int = _AHEAD_REQUESTS,
     block_bytes: int = BLOCK_BYTES,
 ) -> Generator[Block, None, None]:
