@@ -5,6 +5,7 @@ its containers, so that the engine has to be on this machine.
 """
 
 import contextlib
+import http.client
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -121,9 +122,9 @@ def _passes_gpus(podman: bool, version: str, info: Mapping[str, Any]) -> bool:
 @contextlib.contextmanager
 def connect(url: str, *, timeout_s: int = _TIMEOUT_S) -> Iterator[docker.APIClient]:
     """A client of the engine's API, for the calls of the block. Raises `EngineAway`."""
-    _reach(url)
+    version = _api_version(url, timeout_s)
     with translated(url):
-        client = docker.APIClient(base_url=url, version="auto", timeout=timeout_s)
+        client = docker.APIClient(base_url=url, version=version, timeout=timeout_s)
     try:
         with translated(url):
             yield client
@@ -144,14 +145,23 @@ def translated(url: str) -> Iterator[None]:
         raise EngineAway(f"The container engine at {url} does not answer. {_cure(url, error)}") from error
 
 
-def _reach(url: str) -> None:
-    """Whether anybody listens: the client leaves its socket open where nobody does. Raises `EngineAway`."""
+def _api_version(url: str, timeout_s: float) -> str:
+    """The API's version, or "auto" if the client has to find out. Raises `EngineAway`.
+
+    The client would leave its socket open where nobody listens, and would ask for all versions, for which Docker starts
+    other programs each time.
+    """
     if not url.startswith(_UNIX):
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return "auto"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.settimeout(timeout_s)
         try:
-            probe.connect(url.removeprefix(_UNIX))
-        except OSError as error:
+            line.connect(url.removeprefix(_UNIX))
+            line.sendall(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n")
+            with http.client.HTTPResponse(line) as answer:
+                answer.begin()
+                return answer.getheader("Api-Version") or "auto"
+        except (OSError, http.client.HTTPException) as error:
             raise EngineAway(f"The container engine at {url} does not answer. {_cure(url, error)}") from error
 
 
