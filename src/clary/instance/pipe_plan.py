@@ -7,7 +7,8 @@ is kept is the listing of a prefix, or the manifest as it was.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import groupby
+from itertools import chain, groupby
+from os.path import commonprefix
 from pathlib import Path
 
 import msgspec
@@ -17,9 +18,16 @@ from clary.instance.channel_plan import StorageFor
 from clary.instance.storage_trouble import empty_listing
 from clary.jobs.failure import JobFailed
 from clary.jobs.model import S3DataSource
-from clary.storage.manifests import MANIFEST_BYTES_MAX, ManifestError, augmented_entries, manifest_entries
+from clary.storage.manifests import (
+    MANIFEST_BYTES_MAX,
+    ManifestError,
+    augmented_entries,
+    manifest_entries,
+    manifest_location,
+)
 from clary.storage.port import ObjectInfo
 from clary.storage.reading import ReadObject
+from clary.storage.session_policy import Grant, UngrantableName, pack
 from clary.storage.uri import S3Location, parse_s3_uri
 
 Entry = ReadObject | S3Location | bytes
@@ -50,6 +58,8 @@ def look_up(source: S3DataSource, storage_for: StorageFor, keep: Path) -> int:
     found = _units(source, data)
     if not found:
         raise JobFailed(empty_listing(source.s3_uri))
+    if source.is_manifest:
+        _check_grantable([manifest_location(data)] if source.s3_data_type == "ManifestFile" else _referred(found))
     write_atomically(keep, data)
     return len(found)
 
@@ -94,6 +104,23 @@ def _units(source: S3DataSource, data: bytes) -> list[Unit]:
         for info in _listing.decode(data)
         if info.size_bytes or not info.key.endswith("/")  # markers of folders have nothing to send, nor a record
     ]
+
+
+def _check_grantable(locations: Iterable[S3Location]) -> None:
+    """Raise `ManifestError` if no leave can be given for what a manifest names, so that none was given to this job."""
+    try:
+        pack(Grant(access="read", bucket=where.bucket, prefix=where.key) for where in locations)
+    except UngrantableName as error:
+        raise ManifestError(f"the prefix of the manifest cannot be used: {error}") from None
+
+
+def _referred(found: Iterable[Unit]) -> list[S3Location]:
+    """Of each bucket that an augmented manifest refers to, what all keys begin with: as `manifests.referenced`."""
+    prefixes: dict[str, str] = {}
+    for entry in chain.from_iterable(found):
+        if isinstance(entry, S3Location):
+            prefixes[entry.bucket] = commonprefix([prefixes.get(entry.bucket, entry.key), entry.key])  # noqa: RUF071
+    return [S3Location(bucket=bucket, key=prefix) for bucket, prefix in prefixes.items()]
 
 
 def _read_object(head: Callable[[S3Location], ObjectInfo], location: S3Location) -> ReadObject:

@@ -19,7 +19,7 @@ from clary.instance.decisions import try_again_s
 from clary.instance.fifo import Displaced, Fifos, Note, feed_epoch
 from clary.instance.grants import Grants
 from clary.instance.opt_ml import INPUT_DATA, input_mode
-from clary.instance.pipe_plan import objects, units
+from clary.instance.pipe_plan import Unit, objects, units
 from clary.instance.storage_trouble import download_failure
 from clary.jobs.failure import JobFailure, internal_error
 from clary.jobs.instance_files import InstanceFiles
@@ -76,6 +76,7 @@ class Pipes:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._storages: dict[S3Location, ObjectStorage] = {}
+        self._units: dict[str, list[Unit]] = {}
         self._feeders: list[_Feeder] | None = None
         self.failure: JobFailure | None = None
 
@@ -171,8 +172,11 @@ class Pipes:
         """What this host is sent in an epoch."""
         hosts = self._task.hosts_with(source)
         sharded = source.s3_data_distribution_type == "ShardedByS3Key"
+        name = channel.channel_name
+        if name not in self._units:  # a feeder has its own; reading a long listing anew would keep each epoch waiting
+            self._units[name] = units(source, plan_file(self._files, name))
         chosen = order(
-            units(source, plan_file(self._files, channel.channel_name)),
+            self._units[name],
             epoch,
             seed=channel.shuffle_config.seed if channel.shuffle_config else None,
             host_index=hosts.index(self._task.host) if sharded else 0,
