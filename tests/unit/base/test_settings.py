@@ -40,6 +40,10 @@ def test_every_setting_has_a_default_that_is_valid(tmp_path):
         ("instances", "many"),
         ("log_level", "loud"),
         ("body_limit_bytes", "-1"),
+        ("file_systems", "fs-0123abcd"),
+        ("file_systems", "fs-0123abcd=relative"),
+        ("file_systems", "fs-0123abcd=/a fs-0123abcd=/b"),
+        ("file_systems", "efs=/a"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(tmp_path, name, value):
@@ -69,3 +73,12 @@ def test_the_home_is_expanded(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
 
     assert load({}, {}).home == Path(tmp_path) / ".clary"
+
+
+def test_file_systems_are_pairs_of_id_and_directory(tmp_path):
+    """Separated by any blanks; a directory may hold blanks and equals signs itself."""
+    text = "\n fs-0123abcd=/srv/my data=1  fs-89abcdef01=/b\nfs-00000000=/c "
+    expected = {"fs-0123abcd": Path("/srv/my data=1"), "fs-89abcdef01": Path("/b"), "fs-00000000": Path("/c")}
+    assert settings(tmp_path, {"CLARY_FILE_SYSTEMS": text}).file_systems == expected
+    (tmp_path / "config.toml").write_text(f'file_systems = """{text}"""')
+    assert settings(tmp_path).file_systems == expected

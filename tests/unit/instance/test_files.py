@@ -123,6 +123,19 @@ def test_a_grant_opens_what_begins_with_its_prefix(tmp_path):
             grants.find(access, bucket, key)
 
 
+def test_an_exact_grant_opens_its_key_alone(tmp_path):
+    """A manifest's grant must not be taken for that of the objects which it names."""
+    path = tmp_path / "grants.json"
+    exact = msgspec.structs.replace(grant("read", "data", T + 1), exact=True)
+    path.write_bytes(msgspec.json.encode([exact, grant("read", "data/")]))
+    grants = Grants(path, FixedClock(T))
+
+    assert grants.find("read", "b", "data").exact
+    assert not grants.find("read", "b", "data/x").exact
+    with pytest.raises(AccessDenied):
+        grants.find("read", "b", "data2")
+
+
 def test_a_refusal_may_come_from_credentials_that_are_outdated(tmp_path):
     """They have ended by now, or were replaced since the request began; not so if they hold."""
     path = tmp_path / "grants.json"
