@@ -85,10 +85,12 @@ class Mirror:
         began_s = time.thread_time()
         trouble: list[Exception] = []
         hidden: list[str] = []
-        members = self._look(trouble, hidden)
+        files = self._look(trouble, hidden)
+        members = {member.path: member for member in files if is_synced(member.path)}
         found = {path: _mark(member) for path, member in members.items()}
         known = self._known = self._remember(found) if self._known is None else self._known
-        look = look_at(found, known, hidden)
+        unsynced = (_mark(member) for member in files if not is_synced(member.path))
+        look = look_at(found, known, unsynced=unsynced, hidden=hidden)
         todo = plan(found, known, look, None if settled else self._before)
         self._before = look
         look_s = time.thread_time() - began_s
@@ -111,24 +113,24 @@ class Mirror:
         deleted = len(todo.in_the_way) + len(todo.deletions)
         return Turn(uploaded=len(todo.uploads) - changed, deleted=deleted, whole=not changed, look_s=look_s)
 
-    def _look(self, trouble: list[Exception], hidden: list[str]) -> dict[str, Member]:
-        """The files that are to have objects, by path."""
+    def _look(self, trouble: list[Exception], hidden: list[str]) -> list[Member]:
+        """The files whose names a key can have."""
 
         def on_lost(path: str, error: OSError) -> None:
             if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:  # as when another has taken its place
                 hidden.append(path)
                 trouble.append(OSError(error.errno, error.strerror, path))
 
-        members = {}
+        files = []
         for member in walk([self._root], seen_as=self._seen_as, on_skip=self._on_skip, on_lost=on_lost):
-            if member.is_directory or not is_synced(member.path):
+            if member.is_directory:
                 continue
             if is_text(member.path):
-                members[member.path] = member
-            else:
+                files.append(member)
+            elif is_synced(member.path):
                 name = os.fsencode(member.path)
                 trouble.append(StorageError(f"the file name {name!r} is not UTF-8, as the key of an object must be"))
-        return members
+        return files
 
     def _remember(self, found: Mapping[str, Mark]) -> dict[str, Mark | None]:
         with suppress(FileNotFoundError, msgspec.DecodeError):

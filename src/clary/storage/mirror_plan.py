@@ -1,11 +1,12 @@
 """What is to be uploaded and deleted so that objects equal a directory in which a program is still writing. Pure.
 
 Called by `mirror`, once for each look at the directory. A file that may still be written to is left alone: it is settled
-once two looks, a second or more apart, have found the same size, time and inode. It may have been renamed in between, so
-that a program which writes to one name and renames to another keeps nobody waiting. A file counts as deleted once two
-looks have missed it.
+once two looks, a second or more apart, have found the same size, time and inode. It may have been renamed in between, also
+from a name that is not synchronised, so that a program which writes to one name and renames to another keeps nobody
+waiting. A file counts as deleted once two looks have missed it.
 
-A file that is written to all the time, such as a log, is therefore uploaded when the program has ended, and not before.
+So a file that is written to all the time, such as a log, is uploaded when the program has ended, and not before; and one
+that lives for less than two looks may never be.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -59,10 +60,14 @@ def is_synced(path: str) -> bool:
     return not path.endswith(UNSYNCED)
 
 
-def look_at(found: Mapping[str, Mark], known: Known, hidden: Collection[str] = ()) -> Look:
-    """The look that found these files. `hidden` are directories that could not be looked into: nothing there is gone."""
+def look_at(
+    found: Mapping[str, Mark], known: Known, *, unsynced: Iterable[Mark] = (), hidden: Collection[str] = ()
+) -> Look:
+    """The look that found these files, and `unsynced` others. `hidden` are directories that could not be looked into:
+    nothing there is gone.
+    """
     gone = (path for path in known if path not in found and not any(above in hidden for above in _above(path)))
-    return Look(marks=frozenset(found.values()), gone=frozenset(gone))
+    return Look(marks=frozenset((*found.values(), *unsynced)), gone=frozenset(gone))
 
 
 def plan(found: Mapping[str, Mark], known: Known, look: Look, before: Look | None) -> Plan:

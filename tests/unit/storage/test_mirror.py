@@ -138,12 +138,12 @@ def test_a_file_renamed_over_one_of_the_same_size_and_time_is_found(place):
 def test_a_rename_needs_no_second_rest(place):
     """A file that was seen under another name is uploaded at the first look at its new one, before the old is deleted."""
     p = place()
-    temporary = p.write("ckpt-2.tmp", "x")
-    p.turns(1)
-    temporary.rename(p.root / "ckpt-2")
-    p.turns(1)
+    for number, temporary in enumerate((p.write("2.tmp", "x"), p.write("3.sagemaker-ignore", "y"))):
+        p.turns(1)
+        temporary.rename(p.root / f"ckpt-{number}")
+        p.turns(1)
 
-    assert p.objects() == {"ckpt-2": b"x"}
+    assert p.objects() == {"ckpt-0": b"x", "ckpt-1": b"y"}
 
 
 def test_half_written_files_and_markers_are_not_checkpoints(place):
@@ -390,10 +390,10 @@ def test_a_closed_directory_hides_no_deletion_as_an_ordinary_user(place):
 def test_what_cannot_be_looked_into_is_not_gone():
     """Nor is anything below it."""
     known = {"a": None, "d/x": None, "d/e/y": None, "dd": None}
-    assert look_at({}, known, ["d"]).gone == {"a", "dd"}
-    assert look_at({}, known, [""]).gone == set()
+    assert look_at({}, known, hidden=["d"]).gone == {"a", "dd"}
+    assert look_at({}, known, hidden=[""]).gone == set()
     mark = Mark(size_bytes=1, mtime_ns=1, inode=1)
-    look = look_at({"a": mark}, known, ["d"])
+    look = look_at({"a": mark}, known, hidden=["d"])
     assert plan({"a": mark}, known, look, Look(marks=frozenset(), gone=frozenset({"dd", "d/x"}))).deletions == ("dd",)
 
 

@@ -1,0 +1,49 @@
+"""Jobs with checkpoints, for the end-to-end tests: a program that goes on where an earlier one ended, and what is in S3."""
+
+# Goes on from its last step, keeps the newest six, and is told how far it shall get.
+TRAINING = """
+import json, os, pathlib, signal, sys, time
+place = pathlib.Path(json.load(open("/opt/ml/input/config/checkpointconfig.json"))["LocalPath"])
+target = int(json.load(open("/opt/ml/input/config/hyperparameters.json"))["steps"])
+steps = sorted(int(p.name.removeprefix("step-")) for p in place.glob("step-*") if p.name[5:].isdigit())
+print("restored", steps, flush=True)
+def save(step):
+    half = place / f"step-{step}.sagemaker-ignore"
+    half.write_text(str(step))
+    half.rename(place / f"step-{step}")
+    (place / f"step-{step - 6}").unlink(missing_ok=True)
+def stop(*_):
+    (place / "deep").mkdir(exist_ok=True)
+    (place / "deep" / "stopped").write_text("in the window")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+for step in range(steps[-1] + 1 if steps else 0, target):
+    save(step)
+    print("step", step, flush=True)
+    time.sleep(0.5)
+pathlib.Path("/opt/ml/model/steps").write_text(str(target))
+"""
+
+
+def training(server, bucket, name, prefix, steps, program=TRAINING, **changes):
+    """Create a job of that program, which is to get so far; its checkpoints are below the prefix."""
+    config = {"S3Uri": f"s3://{bucket}/{prefix}"} | changes.pop("CheckpointConfig", {})
+    request = server.job(
+        name, bucket, program=program, HyperParameters={"steps": str(steps)}, CheckpointConfig=config, **changes
+    )
+    server.client("sagemaker").create_training_job(**request)
+
+
+def objects(server, bucket, prefix):
+    """What is below a prefix, by path."""
+    s3 = server.client("s3")
+    found = s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("Contents", [])
+    return {
+        each["Key"].removeprefix(f"{prefix}/"): s3.get_object(Bucket=bucket, Key=each["Key"])["Body"].read()
+        for each in found
+    }
+
+
+def steps_of(found):
+    """The numbers of the steps among what was found."""
+    return sorted(int(name.removeprefix("step-")) for name in found if name.startswith("step-"))
