@@ -1,18 +1,23 @@
-"""One thread that writes, and one COMMIT for all writes that wait: a disk's sync is the price of durability, shared.
+"""One COMMIT for all writes that wait: a disk's sync is the price of durability, shared.
 
 Used by `sqlite`. Knows nothing of jobs: a write is a function that is given the connection. What a write *refuses*, it
 must refuse before it changes anything; then its neighbours in the group are unharmed. Any other error undoes the group.
 
 Writes of one kind that stand side by side can be done together. Should one of them be refused then, which is rare, the
 group begins anew, and each write is done by itself.
+
+A group is written on the event loop itself as long as the disk is quick: to hand it to a thread and back costs more than
+the sync, since thread and loop take turns at the interpreter's lock in each statement. Where the last group took longer,
+the next is written on a thread, so that a slow disk delays nobody but its writers.
 """
 
 import asyncio
 import contextlib
-import queue
 import sqlite3
-import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
@@ -23,6 +28,9 @@ faults.declare("store.written", "store.committed")
 
 GROUP_MAX = 256
 """The most writes of one transaction: bounds how long the first of them waits."""
+
+QUICK_S = 0.002
+"""A group that takes longer than this is not for the event loop."""
 
 Write = Callable[[sqlite3.Connection], None]
 
@@ -36,11 +44,12 @@ class _Order(NamedTuple):
     write: Write
     together: Together[Any] | None
     item: Any
+    is_long: bool
     done: "asyncio.Future[None]"
 
 
 class GroupCommit:
-    """Runs writes on its own thread, in the order in which they were submitted. Owns the connection.
+    """Runs writes in the order in which they were submitted, on one event loop. Owns the connection.
 
     `refusals` are the exceptions with which a write says no and has changed nothing.
     """
@@ -48,49 +57,80 @@ class GroupCommit:
     def __init__(self, connection: sqlite3.Connection, *, refusals: tuple[type[Exception], ...]) -> None:
         self._connection = connection
         self._refusals = refusals
-        self._submitted: list[_Order] = []
-        self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="clary-store-writer", daemon=True)
-        self._thread.start()
+        self._waiting: deque[_Order] = deque()
+        self._at_work = False
+        self._last_s = 0.0
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clary-store-writer")
 
-    async def submit(self, write: Write, *, together: Together[_Item] | None = None, item: _Item | None = None) -> None:
+    async def submit(
+        self,
+        write: Write,
+        *,
+        together: Together[_Item] | None = None,
+        item: _Item | None = None,
+        is_long: bool = False,
+    ) -> None:
         """Run the write; returns when it is durable. Raises what the write refused, or what failed the group.
 
-        `together` may be called instead, with the `item` of this write and those of others. A caller that is cancelled
-        meanwhile does not take its write back.
+        `together` may be called instead, with the `item` of this write and those of others. A write that `is_long` is
+        never done on the event loop, nor with others. A caller that is cancelled meanwhile does not take its write back.
         """
         loop = asyncio.get_running_loop()
-        if not self._submitted:
-            # With the rest of this turn of the loop: the thread would begin with the first alone, and the others would
-            # wait for a COMMIT more.
-            loop.call_soon(self._hand_over)
         done = loop.create_future()
-        self._submitted.append(_Order(write, together, item, done))
+        self._waiting.append(_Order(write, together, item, is_long, done))
+        if not self._at_work:
+            self._at_work = True
+            loop.call_soon(self._turn, loop, 1)
         await done
-
-    def _hand_over(self) -> None:
-        for order in self._submitted:
-            self._orders.put(order)
-        self._submitted.clear()
 
     async def close(self) -> None:
         """Finish what was submitted, and close the connection. Nothing may be submitted afterwards."""
-        self._hand_over()
-        self._orders.put(None)
-        await asyncio.to_thread(self._thread.join)
+        while self._at_work:  # noqa: ASYNC110  once in the life of a server: no event is kept for it
+            await asyncio.sleep(0.001)
+        # The last connection also empties the log into the file, which takes a while.
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+        self._thread.shutdown()
 
-    def _run(self) -> None:
-        closing = False
-        while not closing:
-            group = [self._orders.get()]
-            with contextlib.suppress(queue.Empty):
-                while len(group) < GROUP_MAX:
-                    group.append(self._orders.get_nowait())
-            closing = group[-1] is None
-            orders = [order for order in group if order is not None]
-            if orders:
-                _answer(orders, self._transact(orders))
-        self._connection.close()  # the last connection also empties the log into the file, which takes a while
+    def _turn(self, loop: asyncio.AbstractEventLoop, seen: int) -> None:
+        """Write the next group, once a turn of the loop has brought no more for it: others would wait for a COMMIT more."""
+        if seen < len(self._waiting) < GROUP_MAX:
+            loop.call_soon(self._turn, loop, len(self._waiting))
+            return
+        orders = self._take()
+        if not orders:
+            self._at_work = False
+        elif orders[0].is_long or self._last_s > QUICK_S:
+            work = loop.run_in_executor(self._thread, self._timed, orders)
+            work.add_done_callback(lambda work: self._settled(loop, orders, work.result()))
+        else:
+            self._settled(loop, orders, self._timed(orders))
+
+    def _take(self) -> list[_Order]:
+        orders: list[_Order] = []
+        while self._waiting and len(orders) < GROUP_MAX and not (orders and self._waiting[0].is_long):
+            orders.append(self._waiting.popleft())
+            if orders[0].is_long:
+                break
+        return orders
+
+    def _timed(self, orders: Sequence[_Order]) -> Sequence[BaseException | None]:
+        began = time.monotonic()
+        outcomes = self._transact(orders)
+        if not orders[0].is_long:
+            self._last_s = time.monotonic() - began
+        return outcomes
+
+    def _settled(
+        self, loop: asyncio.AbstractEventLoop, orders: Sequence[_Order], outcomes: Sequence[BaseException | None]
+    ) -> None:
+        for order, outcome in zip(orders, outcomes, strict=True):
+            if order.done.done():
+                continue  # its caller was cancelled
+            if outcome is None:
+                order.done.set_result(None)
+            else:
+                order.done.set_exception(outcome)
+        loop.call_soon(self._turn, loop, len(self._waiting))
 
     def _transact(self, orders: Sequence[_Order]) -> Sequence[BaseException | None]:
         """What became of each order; None: it is durable."""
@@ -140,19 +180,3 @@ class GroupCommit:
         with contextlib.suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-
-
-def _answer(orders: Sequence[_Order], outcomes: Sequence[BaseException | None]) -> None:
-    """Wake the callers, with one call into their loop."""
-
-    def settle() -> None:
-        for order, outcome in zip(orders, outcomes, strict=True):
-            if order.done.done():
-                continue  # its caller was cancelled
-            if outcome is None:
-                order.done.set_result(None)
-            else:
-                order.done.set_exception(outcome)
-
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        orders[0].done.get_loop().call_soon_threadsafe(settle)

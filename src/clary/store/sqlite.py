@@ -65,7 +65,7 @@ class SqliteStore:
             refusals=(NameTaken, StaleVersion, NoSuchJob, *ALGORITHM_REFUSALS),
         )
         self._recent = RecentJobs()
-        self._search = SqliteSearch(path, write=self._write)
+        self._search = SqliteSearch(path, write=partial(self._write, is_long=True))
         self._closed = False
 
     @classmethod
@@ -189,10 +189,10 @@ class SqliteStore:
         writing.add_done_callback(settle)
         await asyncio.shield(writing)
 
-    async def _write(self, write: Write) -> None:
+    async def _write(self, write: Write, *, is_long: bool = False) -> None:
         self._check_open()
         with unavailable(self._path):
-            await self._writes.submit(write)
+            await self._writes.submit(write, is_long=is_long)
 
     async def _read_apart(self, read: Callable[[], _T]) -> _T:
         self._check_open()
