@@ -3,8 +3,27 @@
 Called by `rules`; pure. Source: API model, Channel, S3DataSource and FileSystemDataSource; texts are inferred.
 """
 
+import re
+from collections.abc import Sequence
+
 from clary.aws.errors import ValidationException
 from clary.jobs.model import Channel, FileSystemDataSource, S3DataSource
+
+_FIFO = re.compile(r"(.+)_(?:0|[1-9][0-9]*)", re.ASCII)
+
+
+def check_fifo_names(channels: Sequence[Channel], input_mode: str) -> None:
+    """Raise `ValidationException` where the directory of one channel and a FIFO of another would have one name (inferred).
+
+    `input_mode` is that of channels without one of their own.
+    """
+    modes = {channel.channel_name: channel.input_mode or input_mode for channel in channels}
+    for name, mode in modes.items():
+        fifo = _FIFO.fullmatch(name)
+        if mode != "Pipe" and fifo and modes.get(fifo[1]) == "Pipe":
+            raise ValidationException(
+                f"Input channel '{name}' cannot have this name: in the input mode Pipe it is an epoch of '{fifo[1]}'."
+            )
 
 
 def check_channel(channel: Channel, input_mode: str) -> None:

@@ -11,7 +11,7 @@ from clary.aws.errors import ResourceLimitExceeded, ValidationException
 from clary.compute.port import Capabilities
 from clary.jobs.model import TrainingJobRequest
 from clary.logs.metric_definitions import validate
-from clary.service.channel_rules import check_channel
+from clary.service.channel_rules import check_channel, check_fifo_names
 from clary.service.instance_groups import check_groups
 from clary.storage.session_policy import Grant, UngrantableName, pack
 from clary.storage.uri import InvalidS3Uri, parse_s3_uri
@@ -78,6 +78,7 @@ def check_request(request: TrainingJobRequest, capabilities: Capabilities) -> No
         check_channel(channel, channel.input_mode or request.algorithm_specification.training_input_mode)
         if channel.s3 is not None:
             _check_uri(channel.s3.s3_uri, "read")
+    check_fifo_names(request.input_data_config, request.algorithm_specification.training_input_mode)
     check_groups(request)
     _check_uri(request.output_data_config.s3_output_path, "write")
     if request.checkpoint_config is not None:

@@ -76,7 +76,12 @@ def test_a_plain_request_passes():
         ({"VpcConfig": {"SecurityGroupIds": ["sg"], "Subnets": ["s"]}}, "vpcConfig"),
         ({"RemoteDebugConfig": {"EnableRemoteDebug": True}}, "remoteDebugConfig.enableRemoteDebug"),
         (
-            {"InputDataConfig": [{"ChannelName": "a", "DataSource": {}}, {"ChannelName": "b", "InputMode": "Pipe"}]},
+            {
+                "InputDataConfig": [
+                    {"ChannelName": "a", "DataSource": {}},
+                    {"ChannelName": "b", "InputMode": "FastFile"},
+                ]
+            },
             "inputDataConfig.2.member.inputMode",
         ),
     ],
@@ -98,6 +103,7 @@ def test_a_member_that_would_be_ignored_is_refused_by_name(change, where):
         {"ProfilerConfig": {"DisableProfiler": True}},
         {"OutputDataConfig": {"S3OutputPath": "s3://b/o", "KmsKeyId": "", "CompressionType": "GZIP"}},
         {"InputDataConfig": [{"ChannelName": "a", "CompressionType": "None", "RecordWrapperType": "None"}]},
+        {"InputDataConfig": [{"ChannelName": "a", "InputMode": "Pipe", "ShuffleConfig": {"Seed": 1}}]},
     ],
 )
 def test_a_value_that_changes_nothing_passes(change):

@@ -21,8 +21,19 @@ def params(**changes):
     } | changes
 
 
-def channel(name, uri="s3://b/p"):
-    return {"ChannelName": name, "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri}}}
+def channel(name, uri="s3://b/p", mode=None, s3=(), **members):
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri} | dict(s3)
+    mode = {} if mode is None else {"InputMode": mode}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}} | mode | members
+
+
+AUGMENTED = {"S3DataType": "AugmentedManifestFile"}
+FILE_SYSTEM = {
+    "FileSystemId": "fs-00000000000",
+    "FileSystemAccessMode": "ro",
+    "FileSystemType": "EFS",
+    "DirectoryPath": "/d",
+}
 
 
 def check(**changes):
@@ -33,6 +44,57 @@ def check(**changes):
 
 def test_a_plain_request_obeys():
     check(InputDataConfig=[channel("train"), channel("validation")])
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [
+        [channel("a", mode="Pipe", CompressionType="Gzip", RecordWrapperType="RecordIO", ShuffleConfig={"Seed": -1})],
+        [channel("a", mode="Pipe", s3={"S3DataType": "ManifestFile"})],
+        [channel("a", mode="Pipe", s3=AUGMENTED | {"AttributeNames": ["x-ref"]})],
+        [channel("a", mode="Pipe"), channel("a_1", mode="Pipe"), channel("a_01"), channel("a_"), channel("b_0")],
+        [channel("a", ShuffleConfig={"Seed": 1}, CompressionType="None", RecordWrapperType="None")],
+    ],
+)
+def test_channels_that_obey(channels):
+    """Each setting where it means something."""
+    check(InputDataConfig=channels)
+
+
+@pytest.mark.parametrize(
+    ("channels", "text"),
+    [
+        ([channel("a", CompressionType="Gzip")], "CompressionType Gzip is supported in the input mode Pipe only"),
+        (
+            [channel("a", RecordWrapperType="RecordIO")],
+            "RecordWrapperType RecordIO is supported in the input mode Pipe",
+        ),
+        ([channel("a", mode="Pipe", s3=AUGMENTED)], "AttributeNames must be given for"),
+        ([channel("a", mode="Pipe", s3={"AttributeNames": ["x"]})], "AttributeNames must be given for"),
+        ([channel("a", s3=AUGMENTED | {"AttributeNames": ["x"]})], "in the input mode Pipe only, not in File"),
+        ([channel("a", mode="Pipe"), channel("a_0")], "'a_0' cannot have this name"),
+        ([channel("a", mode="Pipe"), channel("a_12")], "'a_12' cannot have this name"),
+        (
+            [channel("a", mode="Pipe") | {"DataSource": {"FileSystemDataSource": FILE_SYSTEM}}],
+            "a FileSystemDataSource needs the input mode File, not Pipe",
+        ),
+    ],
+)
+def test_channels_that_make_no_sense(channels, text):
+    """Said in words, with the channel's name."""
+    with pytest.raises(ValidationException) as refused:
+        check(InputDataConfig=channels)
+
+    assert text in refused.value.message
+    assert "Input channel 'a" in refused.value.message
+
+
+def test_the_mode_of_the_job_is_that_of_its_channels():
+    """Unless a channel has its own."""
+    pipe = {"AlgorithmSpecification": {"TrainingImage": "i", "TrainingInputMode": "Pipe"}}
+    check(InputDataConfig=[channel("a", CompressionType="Gzip")], **pipe)
+    with pytest.raises(ValidationException, match="cannot have this name"):
+        check(InputDataConfig=[channel("a"), channel("a_0", mode="File")], **pipe)
 
 
 @pytest.mark.parametrize("name", ["AlgorithmSpecification", "ResourceConfig"])
