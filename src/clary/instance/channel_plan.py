@@ -22,7 +22,7 @@ from clary.storage.transfer import Cancelled
 from clary.storage.uri import S3Location, parse_s3_uri
 
 StorageFor = Callable[[str, S3Location], ObjectStorage]
-"""The storage through which keys from a location on may be accessed, "read" or "write"."""
+"""The storage through which keys from a location on may be accessed: to "read", "write" or "sync" them."""
 
 _HEADS_AT_ONCE = 16
 _BATCH = 1000
