@@ -60,8 +60,8 @@ faults.declare("instance.training", "instance.stopping", "instance.ended")
 
 
 class RunTraining:
-    """See `steps.Step`. `grace_s`: seconds from SIGTERM to SIGKILL. `shipper` makes the shipper of a log stream; `meter`
-    and `pipes` are the instance's.
+    """See `steps.Step`. `grace_s`: seconds from SIGTERM to SIGKILL. `shipper` makes the shipper of a log stream; `meter`,
+    `checkpoints` and `pipes` are the instance's.
     """
 
     name = "run training"
