@@ -1,0 +1,149 @@
+"""A real store that misbehaves while a channel comes in: right bytes, or the right failure, and nothing in between."""
+
+import hashlib
+import os
+import random
+import signal
+import threading
+
+import pytest
+
+from clary.instance.channel_plan import plan_channel
+from clary.instance.storage_trouble import download_failure
+from clary.jobs.model import S3DataSource
+from clary.storage.integrity import Corrupt
+from clary.storage.port import Changed, Credentials, NoSuchKey, S3Address
+from clary.storage.s3 import S3Storage
+from clary.storage.transfer import PART_BYTES, download
+from faulty_s3 import FAULTS, misbehaving
+from unit.instance.scenes import make_task
+from weed import running_store
+
+pytest_plugins = ["weed"]
+
+SIZES = {"empty": 0, "one": 1, "small": 100_000, "sub/whole": PART_BYTES, "parts": 2 * PART_BYTES + 5}
+
+
+@pytest.fixture(scope="module")
+def objects(weed_store):
+    """A bucket of objects of all sizes, each stored by one request, and their bytes."""
+    rng = random.Random(5)
+    bucket = weed_store.bucket()
+    found = {name: rng.randbytes(size) for name, size in SIZES.items()}
+    for name, data in found.items():
+        weed_store.client().put_object(Bucket=bucket, Key=f"in/{name}", Body=data)
+    return bucket, found
+
+
+def storage_at(endpoint_url, store, **options):
+    credentials = Credentials(access_key_id=store.access_key_id, secret_access_key=store.secret_access_key)
+    return S3Storage(S3Address(endpoint_url=endpoint_url, region="us-east-1"), lambda: credentials, **options)
+
+
+def bring(storage, bucket, directory, **options):
+    source = S3DataSource(s3_data_type="S3Prefix", s3_uri=f"s3://{bucket}/in/")
+    plan = plan_channel(source, make_task(), lambda _access, _location: storage)
+    return download(plan.storage, plan.bucket, plan.selection, directory, **options)
+
+
+def files(directory):
+    return {str(p.relative_to(directory)): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_trouble_that_passes_is_got_over(weed_store, objects, tmp_path, fault):
+    """Whatever happens to the first two answers about each object, all that comes in the end is what was stored."""
+    bucket, expected = objects
+    faults = {f"/{bucket}/in/{name}": [fault] * 2 for name in expected}
+    with misbehaving(weed_store.endpoint_url, faults) as s3:
+        bring(storage_at(s3.endpoint_url, weed_store), bucket, tmp_path / "train")
+        left = {name: s3.faults[f"/{bucket}/in/{name}"] for name in ("small", "sub/whole", "parts")}
+    assert set(map(len, left.values())) <= ({0, 1} if fault == "slow" else {0}), "each fault was met"
+    assert files(tmp_path / "train") == expected
+    assert list(tmp_path.iterdir()) == [tmp_path / "train"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_troubles_of_all_kinds_at_once_are_got_over(weed_store, objects, tmp_path, seed):
+    """In any order, while many requests run side by side."""
+    bucket, expected = objects
+    rng = random.Random(seed)
+    script = [rng.choice([each for each in FAULTS if each != "flip"]) for _ in range(25)]
+    with misbehaving(weed_store.endpoint_url, {"*": script}) as s3:
+        bring(storage_at(s3.endpoint_url, weed_store), bucket, tmp_path / "train")
+    assert files(tmp_path / "train") == expected
+
+
+@pytest.mark.parametrize("name", ["small", "parts"])
+def test_bytes_that_are_wrong_each_time_fail_the_job(weed_store, objects, tmp_path, name):
+    """With a ClientError that names the object; the file is not there."""
+    bucket, _ = objects
+    faults = {f"/{bucket}/in/{name}": ["flip"] * 100}
+    with misbehaving(weed_store.endpoint_url, faults) as s3, pytest.raises(Corrupt) as caught:
+        bring(storage_at(s3.endpoint_url, weed_store), bucket, tmp_path / "train")
+    failure = download_failure(caught.value)
+    assert failure.reason.startswith(
+        f"ClientError: Data download failed:BadDigest: the bytes of s3://{bucket}/in/{name} "
+    )
+    assert name not in files(tmp_path / "train")
+
+
+@pytest.mark.parametrize("name", ["small", "parts"])
+def test_an_object_that_is_replaced_after_the_listing_fails_the_job(weed_store, tmp_path, name):
+    """Old and new bytes are never mixed: the channel is what was listed, or the job fails."""
+    bucket = weed_store.bucket()
+    client = weed_store.client()
+    client.put_object(Bucket=bucket, Key=f"in/{name}", Body=bytes(SIZES[name]))
+
+    once = threading.Lock()
+
+    def replace(path):
+        if path == f"/{bucket}/in/{name}" and once.acquire(blocking=False):
+            client.put_object(Bucket=bucket, Key=f"in/{name}", Body=os.urandom(SIZES[name]))
+
+    with misbehaving(weed_store.endpoint_url, {}, before=replace) as s3, pytest.raises(Changed) as caught:
+        bring(storage_at(s3.endpoint_url, weed_store), bucket, tmp_path / "train")
+    failure = download_failure(caught.value)
+    assert failure.reason.startswith("ClientError: Data download failed:PreconditionFailed (412)"), failure
+    assert files(tmp_path / "train") == {}
+
+
+def test_an_object_that_is_deleted_after_the_listing_fails_the_job(weed_store, tmp_path):
+    """With S3's own word for it."""
+    bucket = weed_store.bucket()
+    client = weed_store.client()
+    client.put_object(Bucket=bucket, Key="in/k", Body=b"x")
+
+    def delete(path):
+        if path == f"/{bucket}/in/k":
+            client.delete_object(Bucket=bucket, Key="in/k")
+
+    with misbehaving(weed_store.endpoint_url, {}, before=delete) as s3, pytest.raises(NoSuchKey) as caught:
+        bring(storage_at(s3.endpoint_url, weed_store), bucket, tmp_path / "train")
+    assert download_failure(caught.value).reason.startswith("ClientError: Data download failed:NoSuchKey (404)")
+
+
+def test_a_store_that_is_killed_half_way_is_waited_for(tmp_path):
+    """kill -9 of the store between two objects: it comes back, and so do the rest of the bytes."""
+    with running_store(tmp_path / "home") as store:
+        bucket = store.bucket()
+        client = store.client()
+        expected = {f"{n:02}": random.Random(n).randbytes(50_000) for n in range(40)}
+        expected["parts"] = random.Random(99).randbytes(3 * PART_BYTES)
+        for name, data in expected.items():
+            client.put_object(Bucket=bucket, Key=f"in/{name}", Body=data)
+        killed = []
+
+        def kill_once(path):
+            if path.endswith("/in/20") and not killed:
+                killed.append(store.embedded.pid)
+                os.kill(killed[0], signal.SIGKILL)
+
+        with misbehaving(store.endpoint_url, {}, before=kill_once) as s3:
+            bring(storage_at(s3.endpoint_url, store), bucket, tmp_path / "train", concurrency=4)
+        assert killed
+        assert store.embedded.pid not in killed
+    found = files(tmp_path / "train")
+    assert {name: hashlib.sha256(data).digest() for name, data in found.items()} == {
+        name: hashlib.sha256(data).digest() for name, data in expected.items()
+    }

@@ -1,0 +1,127 @@
+"""An S3 that misbehaves: a proxy before a real one, which spoils answers by a script. PYTEST_DONT_REWRITE
+
+    with misbehaving(store.endpoint_url, {"/bucket/key": ["500", "flip"]}) as s3:
+        s3.endpoint_url; s3.seen
+
+Each answer to a GET of an object takes the next fault of its path until there are none; "*" stands for all paths without
+faults of their own.
+"""
+
+import contextlib
+import http.client
+import random
+import socket
+import struct
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+_ERRORS = {"500": "InternalError", "503": "SlowDown"}
+FAULTS = (*_ERRORS, "hang-up", "reset", "truncated", "slow", "flip")
+_SLOW_S = 0.3
+
+
+class MisbehavingS3:
+    """`seen` counts the faults that were done. `before(path)` is called before each request is passed on."""
+
+    def __init__(self, endpoint_url, faults, before):
+        self.target = endpoint_url.removeprefix("http://")
+        self.faults = {path: list(script) for path, script in faults.items()}
+        self.before = before
+        self.seen = []
+        self.lock = threading.Lock()
+
+    def next_fault(self, path):
+        with self.lock:
+            script = self.faults.get(path) or self.faults.get("*")
+            if not script:
+                return None
+            self.seen.append(script.pop(0))
+            return self.seen[-1]
+
+
+def _handler(s3):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def pass_on(self):
+            path = self.path.partition("?")[0]
+            s3.before(path)
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            is_object = self.command == "GET" and path.count("/") > 1
+            fault = s3.next_fault(path) if is_object else None
+            if fault in _ERRORS:
+                self.give(int(fault), [], f"<Error><Code>{_ERRORS[fault]}</Code></Error>".encode())
+            elif fault == "hang-up":
+                self.end()
+            else:
+                self.ask_the_store(body, fault)
+
+        def ask_the_store(self, body, fault):
+            store = http.client.HTTPConnection(s3.target, timeout=30)
+            try:
+                store.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+                for name, value in self.headers.items():
+                    store.putheader(name, value)
+                store.endheaders(body or None)
+                answer = store.getresponse()
+                content = answer.read()
+                status, headers = answer.status, answer.getheaders()
+            except OSError:
+                self.end()  # the store itself is away
+            else:
+                self.give(status, headers, content, fault)
+            finally:
+                store.close()
+
+        def give(self, status, headers, content, fault=None):
+            if fault == "flip" and content:
+                content = bytearray(content)
+                content[random.randrange(len(content))] ^= 1
+            self.send_response_only(status)
+            for name, value in headers:
+                if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
+                    self.send_header(name, value)
+            length = {name.lower(): value for name, value in headers}.get("content-length")
+            self.send_header("content-length", length if self.command == "HEAD" and length else str(len(content)))
+            self.end_headers()
+            if self.command == "HEAD":
+                return
+            half = len(content) // 2
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(content[:half])
+                if fault == "slow":
+                    time.sleep(_SLOW_S)  # shorter than any time-out: the answer must merely be waited for
+                if fault in {"reset", "truncated"}:
+                    self.end(reset=fault == "reset")
+                else:
+                    self.wfile.write(content[half:])
+
+        def end(self, *, reset=False):
+            self.wfile.flush()
+            if reset:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = pass_on
+
+        def log_message(self, *_args):
+            pass
+
+    return Handler
+
+
+@contextlib.contextmanager
+def misbehaving(endpoint_url, faults, before=lambda _path: None):
+    """The proxy, for as long as the block runs."""
+    s3 = MisbehavingS3(endpoint_url, faults, before)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(s3)) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        s3.endpoint_url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield s3
+        finally:
+            server.shutdown()
+            thread.join()
