@@ -20,6 +20,7 @@ from clary.storage.selection import shard
 _SPOOL_BYTES = 64 * 1024 * 1024
 _UNPACKED_BYTES = 4 * 1024 * 1024
 
+_GZIP = b"\x1f\x8b"
 _NO_GZIP: tuple[type[Exception], ...] = (cast("type[Exception]", igzip_lib.IsalError), EOFError)
 
 T = TypeVar("T")
@@ -106,6 +107,8 @@ def _unpacked(entry: ReadObject | bytes, packed: Iterator[bytes | memoryview]) -
             data: bytes = bytes(block)
             while data or (member is not None and not member.needs_input and not member.eof):
                 if member is None:
+                    if not _GZIP.startswith(data[: len(_GZIP)]):
+                        raise StorageError(f"s3://{entry.bucket}/{entry.key} is not in gzip format")
                     member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
                 yield member.decompress(data, _UNPACKED_BYTES)
                 data = b""
