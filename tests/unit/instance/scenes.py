@@ -92,7 +92,8 @@ class Scene:
     def agent(self) -> Lifecycle:
         """A new instance program, begun. The one before is forgotten as it stands."""
         for agent in self.agents:
-            next(step for step in agent.steps if step.name == "run training").leave()  # as the kernel does with a dead one's lock on the log stream
+            training = next(step for step in agent.steps if step.name == "run training")
+            training.leave()  # as the kernel does with a dead one's lock on the log stream
         log = get_logger("instance")
         around = Surroundings(
             task=self.task,
