@@ -44,6 +44,8 @@ class Server:
         self.faults = faults
         self.process = None
         self.url = None
+        self._exports = None
+        self._sessions = {}
 
     def start(self, **faults):
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CLARY_"))}
@@ -67,6 +69,7 @@ class Server:
             self.process.wait(30)
             raise AssertionError(f"no server: {line!r}\n{self.log_text()}")
         self.url = line.removeprefix("clary is ready on ").strip()
+        self._exports = None
         return self
 
     def log_text(self):
@@ -105,12 +108,19 @@ class Server:
         return {name: shlex.split(value)[0] for name, _, value in (line.partition("=") for line in exports)}
 
     def client(self, service, **changes):
-        exports = self.environment()
-        session = boto3.Session(
-            aws_access_key_id=changes.pop("access_key", exports["AWS_ACCESS_KEY_ID"]),
-            aws_secret_access_key=changes.pop("secret_key", exports["AWS_SECRET_ACCESS_KEY"]),
-            region_name=exports["AWS_DEFAULT_REGION"],
-        )
+        if self._exports is None:
+            self._exports = self.environment()
+        exports = self._exports
+        access_key = changes.pop("access_key", exports["AWS_ACCESS_KEY_ID"])
+        secret_key = changes.pop("secret_key", exports["AWS_SECRET_ACCESS_KEY"])
+        # A session reads the models of its services only once, which takes longer than what most tests do with them.
+        if (access_key, secret_key) not in self._sessions:
+            self._sessions[access_key, secret_key] = boto3.Session(
+                aws_access_key_id=access_key,
+                aws_secret_access_key=secret_key,
+                region_name=exports["AWS_DEFAULT_REGION"],
+            )
+        session = self._sessions[access_key, secret_key]
         return session.client(service, endpoint_url=exports["AWS_ENDPOINT_URL"], **changes)
 
     def bucket(self):
