@@ -177,17 +177,14 @@ def test_a_mistake_in_one_hosts_data(opt_ml_of, addresses, cancer, culprit):
 DIE = "lambda *_: os._exit(3)"
 NEVER_RETURN = "lambda *_: __import__('time').sleep(600)"
 PLACES = {
-    "loading": "from clary_algorithms.xgboost import training; training._load = ",
     "connecting": "import xgboost.collective; xgboost.collective.CommunicatorContext.__enter__ = ",
     "boosting": "import xgboost; xgboost.Booster.update = ",
     "leaving": "import xgboost.collective; xgboost.collective.CommunicatorContext.__exit__ = ",
 }
 
 
-# Not a first host that dies while it loads: it may do so before the others came, who then wait for it to come.
-@pytest.mark.parametrize(
-    ("place", "victim"), [("loading", 3), *((place, n) for place in list(PLACES)[1:] for n in (1, 3))]
-)
+@pytest.mark.parametrize("victim", [1, 3])
+@pytest.mark.parametrize("place", PLACES)
 def test_a_call_that_never_returns_keeps_no_host(opt_ml_of, addresses, cancer, place, victim):
     """When a host dies, the others end, though they are in a call that waits for ever, and say who it was."""
     x, _, y, _ = cancer
@@ -201,6 +198,18 @@ def test_a_call_that_never_returns_keeps_no_host(opt_ml_of, addresses, cancer, p
     survivors = [n for n in (1, 2, 3) if n != victim]
     assert [opt_ml_of(f"algo-{n}").failure for n in survivors] == [reason, reason]
     assert all(reason in logs[n - 1] for n in survivors)
+
+
+def test_unreadable_data_does_not_wait_until_the_first_host_has_read_its_own(opt_ml_of, addresses, cancer):
+    """A host that dies before all have met ends the first one, though that is still reading its data."""
+    x, _, y, _ = cancer
+    loading = "from clary_algorithms.xgboost import training; training._load = "
+    sabotage = {"algo-1": loading + NEVER_RETURN, "algo-2": loading + DIE}
+    processes = start(opt_ml_of, addresses, [(x[::2], y[::2]), (x[1::2], y[1::2])], sabotage=sabotage)
+    for process in processes:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in processes] == [1, 3]
+    assert "algo-2 went away" in opt_ml_of("algo-1").failure
 
 
 def test_the_library_waits_in_vain_for_one_that_never_connects(opt_ml_of, addresses, cancer):
