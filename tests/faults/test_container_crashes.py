@@ -19,7 +19,6 @@ import msgspec
 import pytest
 
 import clary
-import clary.instance.lifecycle
 import clary.runtimes.docker.runtime
 from clary.base import faults
 from clary.base.clock import SystemClock
@@ -36,8 +35,10 @@ from unit.instance.scenes import LOG_GROUP, make_task
 
 pytestmark = pytest.mark.docker
 
-POINTS = sorted(
-    point for point in faults.POINTS if point.startswith(("instance.", "container.")) and point != "instance.stopping"
+# Those that an instance without channels and checkpoints passes, in their order.
+POINTS = (
+    *("instance.prepare", "instance.staged", "container.marked", "container.created", "container.started"),
+    *("instance.training", "instance.ended", "instance.uploading", "instance.uploaded", "instance.finished"),
 )
 
 QUICK = """
@@ -196,16 +197,11 @@ def kill_agent(files: InstanceFiles) -> None:
 
 
 def test_the_points_are_the_ones_that_are_walked():
-    """Before and after each of the engine's acts, and each step of the instance."""
-    assert [point for point in POINTS if point.startswith("container.")] == [
-        "container.created",
-        "container.marked",
-        "container.started",
-    ]
-    assert len([point for point in POINTS if point.startswith("instance.")]) == 8
+    """Before and after each of the engine's acts."""
+    assert {point for point in faults.POINTS if point.startswith("container.")} < set(POINTS)
 
 
-@pytest.mark.parametrize("point", [point for point in POINTS if point != "instance.downloading"])
+@pytest.mark.parametrize("point", POINTS)
 def test_the_instance_program_killed_once(instance, point):
     """At each point there is one program, and its end is that of an undisturbed one."""
     instance.crash(point)
@@ -216,8 +212,7 @@ def test_the_instance_program_killed_once(instance, point):
 
 def test_the_instance_program_killed_at_every_point_in_one_life(instance):
     """One crash after the other, and still the same end."""
-    order = ("instance.prepare", "instance.staged", "container.marked", "container.created", "container.started")
-    for point in (*order, "instance.ended", "instance.uploading", "instance.uploaded", "instance.finished"):
+    for point in POINTS:
         instance.crash(point)
     assert instance.run() == 0
 
