@@ -18,6 +18,8 @@ from clary.controller.tasks import Site
 from clary.jobs import transitions
 from clary.jobs.status import Event, SecondaryStatus
 from clary.jobs.task import InstanceTask, StopReason, StorageGrant
+from clary.storage.port import Unreachable as StorageAway
+from clary.storage.session_policy import Grant
 from clary.store.errors import DatabaseUnavailable
 from clary.store.faulty import Fault, FaultyStore
 from clary.store.memory import MemoryStore
@@ -49,9 +51,9 @@ class Grants:
 
 
 @contextlib.asynccontextmanager
-async def controlling(store, compute, *, instance_count=4):
+async def controlling(store, compute, *, instance_count=4, **acting):
     clock = FixedClock()
-    actor = Actor(compute=compute, grants=Grants(), clock=clock, site=lambda: SITE)
+    actor = Actor(compute=compute, grants=Grants(), clock=clock, site=lambda: SITE, **acting)
     controller = Controller(
         store=store,
         compute=compute,
@@ -118,6 +120,32 @@ def test_a_job_comes_to_its_end_and_leaves_nothing(instance_count, instances):
         assert compute.machine.instances == {}
         assert set(compute.machine.launches.values()) == {1}
         assert len(compute.machine.launches) == instance_count
+
+    run(scenario)
+
+
+def test_a_job_whose_manifest_cannot_be_read_now_waits_for_the_store():
+    """Nothing is launched with less than it may need, and nothing is lost: once the store answers the job runs."""
+    named = Grant(access="read", bucket="elsewhere", prefix="pool/")
+    asked = []
+
+    async def named_by_manifests(job):
+        asked.append(job.training_job_name)
+        if len(asked) <= 3:
+            assert compute.machine.launches == {}
+            raise StorageAway("connection refused")
+        return (named,)
+
+    store, compute = MemoryStore(), ScriptedCompute(FixedClock(), walks=True)
+
+    async def scenario():
+        async with controlling(store, compute, named_by_manifests=named_by_manifests) as controller:
+            await submitted(store, controller)
+            await until(is_released(store))
+
+        assert (await store.get("job")).secondary_status is S.COMPLETED
+        assert set(compute.machine.launches.values()) == {1}
+        assert len(asked) >= 4
 
     run(scenario)
 
