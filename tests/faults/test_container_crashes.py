@@ -131,17 +131,34 @@ def instance(tmp_path):
     assert not containers(made.files.root), "its container is gone"
 
 
+@contextlib.contextmanager
+def on_engine(**settings):
+    """As `serving`, with the engine: a test that failed leaves no container either."""
+    instances = None
+    try:
+        with serving(CLARY_CONTAINER_ENGINE="auto", **settings) as running:
+            instances = running.home / "instances"
+            yield running
+    finally:
+        if instances is not None:
+            with contextlib.closing(client()) as engine:
+                for container in containers(instances).values():
+                    engine.remove_container(container, force=True)
+                for network in networks(instances):
+                    engine.remove_network(network)
+
+
 @pytest.fixture(scope="module")
 def server():
     """A server with the engine, whose instance programs may be killed."""
-    with serving(CLARY_CONTAINER_ENGINE="auto") as running:
+    with on_engine() as running:
         yield running
 
 
 @pytest.fixture
 def own_server():
     """A server with the engine that this test may kill, whose instances can be deleted: they are no mounts."""
-    with serving(CLARY_CONTAINER_ENGINE="auto", CLARY_VOLUMES="off") as running:
+    with on_engine(CLARY_VOLUMES="off") as running:
         yield running
 
 
