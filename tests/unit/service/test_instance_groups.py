@@ -46,6 +46,15 @@ def test_groups_stand_in_for_type_and_count():
     assert [g.instance_group_name for g in request.resource_config.groups] == ["a", "b"]
 
 
+def test_a_file_system_comes_to_all_groups():
+    """It cannot be assigned, and so does not count among the channels that are not."""
+    efs = {"FileSystemId": "fs-01234567", "FileSystemType": "EFS", "FileSystemAccessMode": "ro", "DirectoryPath": "/"}
+    mounted = {"ChannelName": "y", "DataSource": {"FileSystemDataSource": efs}}
+    request = check(group("a"), group("b"), channels=[channel("x", "a"), mounted])
+
+    assert [[each.is_for(name) for name in "ab"] for each in request.input_data_config] == [[True, False], [True, True]]
+
+
 def test_no_groups_are_as_none_given():
     """An empty list asks for type and count, and allows them."""
     plain = {"InstanceType": "ml.m5.large", "InstanceCount": 2}
