@@ -26,7 +26,7 @@ class InstanceFiles:
         self.opt_ml = self.volume / "opt_ml"  # instance: the training program's /opt/ml
         self.staging = self.volume / "staging"  # instance: half-written downloads, beside /opt/ml
         self.scratch = self.volume / "scratch"  # instance: the training program's /tmp
-        self.checkpoints = self.volume / "checkpoints"  # instance: the program's checkpoints, unless right below /opt/ml
+        self.checkpoints = self.volume / "checkpoints"  # instance: checkpoints that are not right below /opt/ml
         self.synced = root / "checkpoints.json"  # instance: which of them are in S3
         self.program = root / "program"  # runtime: its own notes
         self.output = root / "output.raw"  # runtime: what the training program printed, as it came
