@@ -18,9 +18,17 @@ from clary.base import faults
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import Phase, ProgramEnd
 from clary.runtimes.process import ProcessRuntime
+from clary.storage.epoch import stream
+from clary.storage.integrity import Corrupt
+from clary.storage.port import Credentials, S3Address
+from clary.storage.reading import BLOCK_BYTES, ReadObject
+from clary.storage.s3 import S3Storage
 from each_runtime import EACH_RUNTIME
 from faults.test_instance_crashes import Job
+from faulty_s3 import FAULTS, misbehaving
 from server import new_name, serving, wait
+
+pytest_plugins = ["weed"]
 
 LARGE = random.Random(5).randbytes(150_000_001)
 """More than is ever read ahead."""
@@ -178,6 +186,51 @@ def test_a_store_that_is_killed_in_an_epoch_is_waited_for(own):
 
     assert statuses.count("Training") == 1
     assert own.lines(name) == ["part", WHOLE, WHOLE]
+
+
+SIZES = {"empty": 0, "one": 1, "small": 100_000, "whole": BLOCK_BYTES, "zparts": 2 * BLOCK_BYTES + 5}
+
+
+@pytest.fixture(scope="module")
+def objects(weed_store):
+    """A bucket of objects of all sizes, and their bytes one after the other."""
+    bucket = weed_store.bucket()
+    rng = random.Random(6)
+    found = {name: rng.randbytes(size) for name, size in sorted(SIZES.items())}
+    for name, data in found.items():
+        weed_store.client().put_object(Bucket=bucket, Key=f"in/{name}", Body=data)
+    return bucket, b"".join(found.values())
+
+
+def streamed(store, endpoint_url, bucket):
+    """What an epoch gives, block by block, through a storage at that address."""
+    keys = Credentials(access_key_id=store.access_key_id, secret_access_key=store.secret_access_key)
+    storage = S3Storage(S3Address(endpoint_url=endpoint_url, region="us-east-1"), lambda: keys)
+    entries = [
+        ReadObject(bucket=bucket, key=info.key, size_bytes=info.size_bytes, etag=info.etag)
+        for info in storage.list_objects(bucket, "in/")
+    ]
+    return stream(lambda _entry: storage, entries, gunzip=False, recordio=False)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_trouble_that_passes_is_got_over(weed_store, objects, fault):
+    """Whatever happens to the first two answers about each object, exactly what was stored goes into the FIFO."""
+    bucket, whole = objects
+    names = [name for name in SIZES if not (fault == "flip" and name == "zparts")]
+    with misbehaving(weed_store.endpoint_url, {f"/{bucket}/in/{name}": [fault] * 2 for name in names}) as s3:
+        assert b"".join(map(bytes, streamed(weed_store, s3.endpoint_url, bucket))) == whole
+        assert fault in s3.seen
+
+
+def test_a_wrong_byte_of_a_large_object_is_noticed_before_its_end(weed_store, objects):
+    """Its first blocks have gone out: the job fails, and nobody takes what came for all."""
+    bucket, whole = objects
+    given = 0
+    with misbehaving(weed_store.endpoint_url, {f"/{bucket}/in/zparts": ["flip"]}) as s3, pytest.raises(Corrupt):
+        for block in streamed(weed_store, s3.endpoint_url, bucket):
+            given += len(block)
+    assert given < len(whole)
 
 
 EPOCHS = """

@@ -230,6 +230,10 @@ class _Patient:
             self._location, lambda storage: storage.get(bucket, key, etag=etag, start=start, length=length)
         )
 
+    def etag_is_md5(self, bucket: str, key: str) -> bool:
+        """See `ObjectStorage`."""
+        return self._pipes.patiently(self._location, lambda storage: storage.etag_is_md5(bucket, key))
+
 
 class _Feeder(threading.Thread):
     """Feeds one channel until the pipes are stopped."""

@@ -1,6 +1,6 @@
 """Whether the bytes that came are those that were stored.
 
-Called by `transfer`. S3's ETag is the MD5 of an object that was stored by one request, unless the store encrypted it with
+Called by `transfer` and `reading`. S3's ETag is the MD5 of an object that was stored by one request, unless the store encrypted it with
 SSE-KMS or SSE-C (Source: S3, Object); of one that was uploaded in parts it tells nothing to those who do not know them.
 There the connection's own checks must do: TCP's, and TLS's where the endpoint has it.
 """
@@ -22,10 +22,9 @@ _PIECE_BYTES = 1024 * 1024
 class Corrupt(StorageError):
     """The bytes of an object are not those that its ETag speaks of, however often they are read."""
 
-    def __init__(self, bucket: str, key: str) -> None:
-        super().__init__(
-            f"BadDigest: the bytes of s3://{bucket}/{key} do not fit its ETag, read {ATTEMPTS} times", code="BadDigest"
-        )
+    def __init__(self, bucket: str, key: str, *, attempts: int = ATTEMPTS) -> None:
+        times = f", read {attempts} times" if attempts > 1 else ""
+        super().__init__(f"BadDigest: the bytes of s3://{bucket}/{key} do not fit its ETag{times}", code="BadDigest")
 
 
 def md5_of(etag: str) -> str | None:

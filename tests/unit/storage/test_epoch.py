@@ -5,6 +5,7 @@ import io
 import random
 import struct
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from clary.storage import recordio
 from clary.storage.directory import DirectoryStorage
 from clary.storage.epoch import order, stream
+from clary.storage.faulty import Corruption, FaultyStorage
+from clary.storage.integrity import Corrupt
 from clary.storage.port import StorageError
-from clary.storage.reading import ReadObject
+from clary.storage.reading import BLOCK_BYTES, ReadObject
 
 BUCKET = "bucket"
 
@@ -141,3 +144,56 @@ def test_many_small_and_large_objects_in_order(storage):
     rng = random.Random(1)
     bodies = [rng.randbytes(rng.choice([0, 1, 100, 9 << 20 if n % 20 == 0 else 5])) for n in range(60)]
     assert sent(storage, put(storage, *bodies)) == b"".join(bodies)
+
+
+LARGE = random.Random(3).randbytes(20_000_000)
+
+
+def test_a_wrong_byte_of_a_small_object_is_read_again(storage):
+    """Whatever the object is, if the next attempt fits."""
+    entries = put(storage, b"one", b"two")
+    faulty = FaultyStorage(storage, corruptions=[Corruption(key="0001", times=2)])
+    assert sent(faulty, entries) == b"onetwo"
+
+
+@pytest.mark.parametrize("body", [b"two", LARGE], ids=["small", "large"])
+def test_bytes_that_do_not_fit_are_never_given_to_their_end(storage, body):
+    """The objects before have been given, and of a large one what came before its last block."""
+    entries = put(storage, b"one", body, b"three")
+    faulty = FaultyStorage(storage, corruptions=[Corruption(key="0001", times=3)])
+    given = b""
+    with pytest.raises(Corrupt, match="s3://bucket/0001"):
+        for block in stream(lambda _entry: faulty, entries, gunzip=False, recordio=False):
+            given += bytes(block)
+    assert given.startswith(b"one")
+    assert len(given) <= 3 + len(body) // BLOCK_BYTES * BLOCK_BYTES
+
+
+@pytest.mark.parametrize("body", [b"two", LARGE], ids=["small", "large"])
+def test_an_etag_that_is_no_md5_tells_nothing(storage, body):
+    """The store says so of objects that it has encrypted with keys of KMS: asked once, and no more."""
+
+    class Encrypting(FaultyStorage):
+        def etag_is_md5(self, bucket, key):
+            super().etag_is_md5(bucket, key)
+            return False
+
+    entries = [
+        msgspec.structs.replace(entry, etag=f'"{0:032x}"') for entry in put(storage, b"one", body, b"three", LARGE)
+    ]
+    encrypting = Encrypting(Unpinned(storage))
+    assert sent(encrypting, entries) == b"one" + body + b"three" + LARGE
+    assert 1 <= sum(verb == "etag_is_md5" for verb, _ in encrypting.calls) <= 4  # by as many as read at the same time
+
+
+class Unpinned:
+    """A storage that takes any ETag."""
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    def get(self, bucket, key, *, etag=None, start=0, length=None):
+        return self._inner.get(bucket, key, start=start, length=length)
+
+    def etag_is_md5(self, bucket, key):
+        return self._inner.etag_is_md5(bucket, key)
