@@ -77,3 +77,13 @@ def test_an_estimator_of_instance_groups_shows_every_host(run):
     assert result["status"] == "Completed"
     assert result["groups"] == [["loaders", 1], ["trainers", 2]]
     assert printed.count("epoch=1 loss=1.00;") == 3
+
+
+def test_records_through_pipes_are_what_the_sdk_wrote(run):
+    """The SDK's own reader takes our frames, and its own frames come through untouched, in whatever order."""
+    result, _ = run(CLIENT, "sagemaker_v2_pipe")
+
+    assert result["lines"] == ["", "x", "xx"]
+    assert result["labels"] == list(range(12))
+    assert result["rows"] == [[3 * n, 3 * n + 1, 3 * n + 2] for n in range(12)]
+    assert result["modes"] == [None, "Pipe"]
