@@ -29,6 +29,9 @@ faults.declare("store.written", "store.committed")
 GROUP_MAX = 256
 """The most writes of one transaction: bounds how long the first of them waits."""
 
+PATIENCE = 6
+"""How many turns of the event loop that bring no further write a group is waited for: some 50 microseconds."""
+
 QUICK_S = 0.002
 """A group that takes longer than this is not for the event loop."""
 
@@ -80,7 +83,7 @@ class GroupCommit:
         self._waiting.append(_Order(write, together, item, is_long, done))
         if not self._at_work:
             self._at_work = True
-            loop.call_soon(self._turn, loop, 1)
+            loop.call_soon(self._turn, loop, 1, PATIENCE)
         await done
 
     async def close(self) -> None:
@@ -91,10 +94,15 @@ class GroupCommit:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown()
 
-    def _turn(self, loop: asyncio.AbstractEventLoop, seen: int) -> None:
-        """Write the next group, once a turn of the loop has brought no more for it: others would wait for a COMMIT more."""
-        if seen < len(self._waiting) < GROUP_MAX:
-            loop.call_soon(self._turn, loop, len(self._waiting))
+    def _turn(self, loop: asyncio.AbstractEventLoop, seen: int, patience: int) -> None:
+        """Write the next group, once some turns of the loop have brought no more for it: who comes a moment later would wait
+        for a COMMIT more, and so would all after him.
+        """
+        waiting = len(self._waiting)
+        if waiting > seen:
+            patience = PATIENCE
+        if 0 < waiting < GROUP_MAX and patience:
+            loop.call_soon(self._turn, loop, waiting, patience - 1)
             return
         orders = self._take()
         if not orders:
@@ -130,7 +138,7 @@ class GroupCommit:
                 order.done.set_result(None)
             else:
                 order.done.set_exception(outcome)
-        loop.call_soon(self._turn, loop, len(self._waiting))
+        loop.call_soon(self._turn, loop, len(self._waiting), PATIENCE)
 
     def _transact(self, orders: Sequence[_Order]) -> Sequence[BaseException | None]:
         """What became of each order; None: it is durable."""
