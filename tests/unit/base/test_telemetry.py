@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -46,12 +48,22 @@ def test_a_repeated_event_is_logged_once_and_counted(lines, monkeypatch):
     ]
 
 
-def test_what_libraries_say_is_a_json_line_too(lines):
-    """Trouble of the web server and the event loop; the rest of theirs is not logged."""
-    logging.getLogger("uvicorn.error").warning("trouble %d", 1)
-    logging.getLogger("uvicorn.error").info("chatter")
-    logging.getLogger("asyncio").error("trouble %d", 2)
-    assert [(line["room"], line["action"]) for line in lines()] == [
+LIBRARIES = """
+import logging, sys
+from clary.base import telemetry
+telemetry.configure(sys.stdout, "info")
+logging.getLogger("uvicorn.error").warning("trouble %d", 1)
+logging.getLogger("uvicorn.error").info("chatter")
+logging.getLogger("asyncio").error("trouble %d", 2)
+"""
+
+
+def test_what_libraries_say_is_a_json_line_too():
+    """Trouble of the web server and the event loop; the rest of theirs is not logged. In a process of its own: their loggers
+    are everybody's.
+    """
+    said = subprocess.run([sys.executable, "-c", LIBRARIES], check=True, capture_output=True, text=True).stdout
+    assert [(line["room"], line["action"]) for line in map(json.loads, said.splitlines())] == [
         ("uvicorn.error", "trouble 1"),
         ("asyncio", "trouble 2"),
     ]

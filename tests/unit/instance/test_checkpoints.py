@@ -141,8 +141,10 @@ class TestRestoring:
         """Then new ones are waited for."""
         s = scene(storage=faulty(tmp_path, Fault(verb="list_objects", error=DENIED)))
         s.grant(expires_in_s=-1)
+        agent = s.agent()
+        restore = next(step for step in agent.steps if step.name == "restore checkpoints")
+        s.go(agent, until=lambda state: "waiting for renewed credentials" in (restore.message or ""))
         assert s.go().failure is None
-        assert "Downloading input data: waiting for renewed credentials" in {each.message for each in s.snapshots}
 
     def test_a_stop_ends_it(self, scene, tmp_path):
         """At once, whatever the store does; nothing is synchronised."""
