@@ -1,5 +1,7 @@
 """Jobs with checkpoints, for the end-to-end tests: a program that goes on where an earlier one ended, and what is in S3."""
 
+import contextlib
+
 # Goes on from its last step, keeps the newest six, and is told how far it shall get.
 TRAINING = """
 import json, os, pathlib, signal, sys, time
@@ -35,13 +37,14 @@ def training(server, bucket, name, prefix, steps, program=TRAINING, **changes):
 
 
 def objects(server, bucket, prefix):
-    """What is below a prefix, by path."""
+    """What is below a prefix, by path; a job at work may delete what was listed."""
     s3 = server.client("s3")
-    found = s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("Contents", [])
-    return {
-        each["Key"].removeprefix(f"{prefix}/"): s3.get_object(Bucket=bucket, Key=each["Key"])["Body"].read()
-        for each in found
-    }
+    found = {}
+    for each in s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/").get("Contents", []):
+        with contextlib.suppress(s3.exceptions.NoSuchKey):
+            body = s3.get_object(Bucket=bucket, Key=each["Key"])["Body"].read()
+            found[each["Key"].removeprefix(f"{prefix}/")] = body
+    return found
 
 
 def steps_of(found):

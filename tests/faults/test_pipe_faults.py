@@ -24,6 +24,7 @@ from clary.storage.port import Credentials, S3Address
 from clary.storage.reading import BLOCK_BYTES, ReadObject
 from clary.storage.s3 import S3Storage
 from each_runtime import EACH_RUNTIME
+from factories import make_channel
 from faults.test_instance_crashes import Job
 from faulty_s3 import FAULTS, misbehaving
 from server import new_name, serving, wait
@@ -245,9 +246,12 @@ for epoch in range(3):
 
 @pytest.fixture
 def instance(tmp_path):
-    """An instance whose channels are pipes, with a directory for S3."""
+    """An instance with a directory for S3, whose channel `train` is a pipe: the only one. Another that was just looking
+    for its reader when its instance program was killed would cost the attempt, too.
+    """
     made = Job(tmp_path, EPOCHS)
-    made.files.task.write_bytes(msgspec.json.encode(msgspec.structs.replace(made.task, training_input_mode="Pipe")))
+    channels = (make_channel("train", input_mode="Pipe"), make_channel("test"))
+    made.files.task.write_bytes(msgspec.json.encode(msgspec.structs.replace(made.task, channels=channels)))
     yield made
     ProcessRuntime().kill(made.files.program)
 
