@@ -67,7 +67,7 @@ def read_objects(
     Close the generator to stop early.
     """
     pool = ThreadPoolExecutor(ahead_requests, thread_name_prefix="read-ahead")
-    reader = _Reader(storage_of)
+    reader = Reader(storage_of)
     under_way: deque[tuple[int, Future[Block]]] = deque()
     waiting_bytes = 0
     try:
@@ -95,7 +95,7 @@ def _requests(entries: Iterable[ReadObject | bytes], block_bytes: int) -> Iterat
             yield entry, start, min(block_bytes, entry.size_bytes - start)
 
 
-class _Reader:
+class Reader:
     """Reads blocks, from many threads, and holds them against the ETags of their objects."""
 
     def __init__(self, storage_of: Callable[[ReadObject], Gets]) -> None:
@@ -112,7 +112,7 @@ class _Reader:
         expected = md5_of(entry.etag) if length == entry.size_bytes else None
         for _ in range(ATTEMPTS):
             data = get_checked(self._storage_of(entry), entry.bucket, entry, start, length)
-            if expected is None or not self._etags_tell or md5(data) == expected or not self._ought_to_fit(entry):
+            if expected is None or not self._etags_tell or md5(data) == expected or not self.ought_to_fit(entry):
                 return Block(entry=entry, data=data, last=start + len(data) == entry.size_bytes)
         raise Corrupt(entry.bucket, entry.key)
 
@@ -134,7 +134,7 @@ class _Reader:
         if block.last:
             self._digested.result()
             found, self._digest = self._digest.hexdigest(), new_md5(usedforsecurity=False)
-            if found != expected and self._ought_to_fit(entry):
+            if found != expected and self.ought_to_fit(entry):
                 raise Corrupt(entry.bucket, entry.key, attempts=1)
         return block
 
@@ -142,7 +142,7 @@ class _Reader:
         """Let the thread go."""
         self._side.shutdown(wait=False)
 
-    def _ought_to_fit(self, entry: ReadObject) -> bool:
+    def ought_to_fit(self, entry: ReadObject) -> bool:
         """Whether the ETag is an MD5 indeed; after the first that is not, no other is taken for one: as `transfer`."""
         if self._etags_tell and not self._storage_of(entry).etag_is_md5(entry.bucket, entry.key):
             self._etags_tell = False
