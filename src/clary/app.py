@@ -42,7 +42,7 @@ from clary.jobs.model import Program
 from clary.jobs.task import StorageGrant
 from clary.logs.files import FileLogStore
 from clary.logs.metric_files import FileMetricSeries
-from clary.runtimes import choice, volumes
+from clary.runtimes import choice, overlays, volumes
 from clary.runtimes.docker.watch import EngineWatch
 from clary.runtimes.process import ProcessRuntime
 from clary.runtimes.python_paths import NoPython, python_environment_paths
@@ -133,7 +133,9 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         def release_program(directory: Path) -> None:
             choice.release(directory)
             faults.point("app.program_released")
-            volumes.detach(InstanceFiles(directory.parent).volume)  # what is mounted cannot be deleted
+            files = InstanceFiles(directory.parent)
+            overlays.detach_below(files.opt_ml)  # what is mounted cannot be deleted
+            volumes.detach(files.volume)
 
         compute = LocalCompute(
             home.root, logs=home.logs, release_program=release_program, runtime_problem=ProcessRuntime().problem
@@ -154,6 +156,8 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
                 limited=settings.instance_limits,
                 volumes=volume_setting.given(),
                 file_systems={name: str(path) for name, path in settings.file_systems.items()},
+                input_cache=str(settings.input_cache) if settings.input_cache_bytes else "",
+                input_cache_bytes=settings.input_cache_bytes,
             ),
         )
         controller = Controller(

@@ -11,6 +11,7 @@
       run/               pipes
       tls/               the generated certificate of the TLS listener, and its key
       s3/                the embedded object store (storage)
+      cache/             objects of File mode channels, for the next job (storage); only if it is switched on
 
 Used by `app` and `cli`. Rooms get their own directories passed in.
 """

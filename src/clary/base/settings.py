@@ -81,6 +81,17 @@ SETTINGS: tuple[Setting, ...] = (
         help="directories of this machine that stand for EFS and FSx for Lustre file systems: FileSystemId=DIRECTORY, "
         "several separated by spaces or line ends",
     ),
+    Setting(
+        name="input_cache_bytes",
+        default="0",
+        help="how much disk the cache of File mode channels may take: objects that a job brought are there for the next one; "
+        "0: no cache",
+    ),
+    Setting(
+        name="input_cache",
+        default="",
+        help="directory of that cache, which other users may not write to; empty: cache in the home",
+    ),
     Setting(name="s3_port", default="0", help="port of the embedded S3; 0: a free one, kept from then on"),
     Setting(name="body_limit_bytes", default="1048576", help="largest request body of the API, S3 excepted"),
     Setting(
@@ -119,6 +130,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     volumes: str
     container_engine: str
     file_systems: Mapping[str, Path]
+    input_cache_bytes: int
+    input_cache: Path
     s3_port: int
     body_limit_bytes: int
     throttle_rps: Mapping[str, float]
@@ -159,6 +172,8 @@ def load(command_line: Mapping[str, str | None], environment: Mapping[str, str])
         volumes=_matching("volumes", values["volumes"], "auto|required|off", "auto, required or off"),
         ecr_profile=values["ecr_profile"],
         file_systems=_file_systems(values["file_systems"]),
+        input_cache_bytes=_number("input_cache_bytes", values["input_cache_bytes"], 0, 1 << 53),
+        input_cache=Path(values["input_cache"]).expanduser().absolute() if values["input_cache"] else home / "cache",
         s3_port=_number("s3_port", values["s3_port"], 0, 55535),
         body_limit_bytes=_number("body_limit_bytes", values["body_limit_bytes"], 1024, 1 << 30),
         throttle_rps=_rates(values["throttle_rps"]),
@@ -197,7 +212,7 @@ def _listening(name: str, value: str) -> tuple[str, int]:
 
 
 def _number(name: str, value: str, least: int, most: int) -> int:
-    if not re.fullmatch(r"\d{1,12}", value) or not least <= int(value) <= most:
+    if not re.fullmatch(r"\d{1,16}", value) or not least <= int(value) <= most:
         raise InvalidSetting(f"{name}: {value!r} is no number from {least} to {most}")
     return int(value)
 

@@ -43,6 +43,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     limited: bool = True
     volumes: bool = False
     file_systems: dict[str, str] = {}
+    input_cache: str = ""
+    input_cache_bytes: int = 0
 
 
 def instance_task(job: TrainingJob, host: str, *, site: Site, now: Instant) -> InstanceTask:
@@ -80,6 +82,8 @@ def instance_task(job: TrainingJob, host: str, *, site: Site, now: Instant) -> I
         volume_size_in_gb=request.resource_config.volume_size_in_gb if site.volumes else None,
         checkpoint_config=request.checkpoint_config,
         file_systems=_file_systems(job, site),
+        input_cache=site.input_cache,
+        input_cache_bytes=site.input_cache_bytes,
     )
 
 

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -36,6 +36,9 @@ from clary.runtimes import choice, volumes
 from clary.runtimes.port import Runtime
 from clary.storage.port import Credentials, ObjectStorage, S3Address
 from clary.storage.uri import S3Location
+
+if TYPE_CHECKING:  # a job without a cache starts without it
+    from clary.instance.cached_channels import CachedChannels
 
 _ANOTHER_IS_HERE = 75  # EX_TEMPFAIL
 _LAST_SEQUENCE = 1 << 52  # above all others, and still exact in any JSON reader
@@ -85,6 +88,7 @@ def main(
                     clock=clock,
                     log=_log.bind(job_arn=task.training_job_arn, host=task.host),
                     grace_s=grace_s,
+                    cached=cached_channels(task, files),
                 )
                 Lifecycle(around).run()
             except Exception:  # noqa: BLE001 - nobody else would ever tell the controller
@@ -113,6 +117,18 @@ def s3(task: InstanceTask, grants: Grants) -> StorageFor:
         return S3Storage(address, credentials)
 
     return storage_for
+
+
+def cached_channels(task: InstanceTask, files: InstanceFiles) -> "CachedChannels | None":
+    """The task's channels by way of the input cache, if there is to be one."""
+    if not task.input_cache:
+        return None
+    from clary.instance.cached_channels import CachedChannels  # noqa: PLC0415 - as above
+    from clary.runtimes import overlays  # noqa: PLC0415
+    from clary.storage.cache import InputCache  # noqa: PLC0415
+
+    cache = InputCache(Path(task.input_cache), limit_bytes=task.input_cache_bytes, endpoint_url=task.s3_endpoint_url)
+    return CachedChannels(cache=cache, overlays=overlays, files=files, log=_log.bind(host=task.host))
 
 
 def metric_finder(task: InstanceTask) -> FindMetrics:

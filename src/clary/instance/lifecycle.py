@@ -12,6 +12,7 @@ on it.
 import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from clary.base import faults
 from clary.base.clock import Clock
@@ -45,6 +46,9 @@ from clary.logs.metric_series import SeriesWriter
 from clary.logs.port import LogWriter
 from clary.runtimes.port import Runtime, Volumes, VolumeTrouble
 
+if TYPE_CHECKING:  # a job without a cache starts without it
+    from clary.instance.cached_channels import CachedChannels
+
 _DISK_FULL_PAUSE_S = 1.0
 
 faults.declare("instance.finished")
@@ -55,7 +59,7 @@ class Surroundings:
     """What an instance works with.
 
     `open_writer` opens a log stream by group and name, `open_series` metric series by owner and writer; `hints` as in
-    `Reporter`.
+    `Reporter`; `cached` is None without an input cache.
     """
 
     task: InstanceTask
@@ -72,6 +76,7 @@ class Surroundings:
     clock: Clock
     log: Logger
     grace_s: float
+    cached: "CachedChannels | None" = None
 
 
 def next_step(steps: Sequence[Step], state: State) -> Step | None:
@@ -124,6 +129,8 @@ class Lifecycle:
             raise RuntimeError(f"the instance program died {self.state.barren_starts - 1} times in a row")
         if self.state.ready_at is not None and self.state.finished_at is None:
             self._around.volumes.attach_again(self._around.files.volume_image, self._around.files.volume)
+            if self._around.cached is not None and self.state.program_start_at is None:
+                self._around.cached.attach_again(self.state.staged_channels)
 
     def turn(self) -> float | None:
         """One turn of the present step, and a report; seconds until the next, None if there is none."""
@@ -226,6 +233,7 @@ class Lifecycle:
                 clock=clock,
                 wake=wake,
                 log=log,
+                cached=around.cached,
             ),
             RestoreCheckpoints(
                 task=task,

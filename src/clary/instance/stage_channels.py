@@ -10,12 +10,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from clary.base import faults
 from clary.base.clock import Clock, Instant, later
 from clary.base.telemetry import Logger
 from clary.instance.background import Background
-from clary.instance.channel_plan import StorageFor, plan_channel
+from clary.instance.channel_plan import ChannelPlan, StorageFor, plan_channel
 from clary.instance.decisions import try_again_s
 from clary.instance.file_systems import provide_mount_point
 from clary.instance.grants import Grants
@@ -35,6 +36,9 @@ from clary.runtimes.port import Volumes
 from clary.storage.port import AccessDenied
 from clary.storage.transfer import InsufficientDisk, Progress, download
 from clary.storage.uri import parse_s3_uri
+
+if TYPE_CHECKING:  # a job without a cache starts without it
+    from clary.instance.cached_channels import CachedChannels
 
 _LOOK_AGAIN_S = 0.5
 
@@ -59,6 +63,7 @@ class StageChannels:
         clock: Clock,
         wake: Callable[[], None],
         log: Logger,
+        cached: "CachedChannels | None" = None,
     ) -> None:
         self._task = task
         self._files = files
@@ -70,6 +75,7 @@ class StageChannels:
         self._clock = clock
         self._wake = wake
         self._log = log
+        self._cached = cached
         self._work: Background[None] | None = None
         self._begun_at = Instant(0)
         self._not_before = Instant(0)
@@ -163,26 +169,43 @@ class StageChannels:
 
     def _bring(self, channel_name: str, source: S3DataSource) -> None:
         plan = plan_channel(source, self._task, self._storage_for, self._cancelled.is_set)
-        machine = os.statvfs(self._files.root)
-        if plan.selection.size_bytes > machine.f_bavail * machine.f_frsize:
-            # A volume may be larger than the room for it, and would tell only when it is too late.
-            raise InsufficientDisk(f"{plan.selection.size_bytes} bytes do not fit on this machine")
-        data = self._files.opt_ml / INPUT_DATA
-        pace = Pace()
-        done = download(
-            plan.storage,
-            plan.bucket,
-            plan.selection,
-            data / channel_name,
-            scratch=self._files.staging / channel_name,
-            on_progress=lambda progress: self._tell(channel_name, progress, pace),
-            cancelled=self._cancelled.is_set,
-        )
+        data, pace = self._files.opt_ml / INPUT_DATA, Pace()
+
+        def tell(progress: Progress) -> None:
+            self._tell(channel_name, progress, pace)
+
+        if not self._from_cache(channel_name, plan, tell):
+            machine = os.statvfs(self._files.root)
+            if plan.selection.size_bytes > machine.f_bavail * machine.f_frsize:
+                # A volume may be larger than the room for it, and would tell only when it is too late.
+                raise InsufficientDisk(f"{plan.selection.size_bytes} bytes do not fit on this machine")
+            download(
+                plan.storage,
+                plan.bucket,
+                plan.selection,
+                data / channel_name,
+                scratch=self._files.staging / channel_name,
+                on_progress=tell,
+                cancelled=self._cancelled.is_set,
+            )
         manifest = data / f"{channel_name}-manifest"
         manifest.write_bytes(plan.manifest.encode("utf-8", "surrogateescape"))
         manifest.chmod(0o644)
         self._volumes.settle(self._files.volume)
-        self._log.info("channel staged", channel=channel_name, objects=done.objects_done, bytes=done.bytes_done)
+        count, size_bytes = len(plan.selection.objects), plan.selection.size_bytes
+        self._log.info("channel staged", channel=channel_name, objects=count, bytes=size_bytes)
+
+    def _from_cache(self, channel_name: str, plan: ChannelPlan, tell: Callable[[Progress], None]) -> bool:
+        """Whether the channel came by way of the cache."""
+        if self._cached is None:
+            return False
+        volume, room_bytes = self._files.volume, None
+        if os.path.ismount(volume):
+            disk = os.statvfs(volume)
+            room_bytes = disk.f_bavail * disk.f_frsize
+        return self._cached.bring(
+            plan, channel_name, room_bytes=room_bytes, on_progress=tell, cancelled=self._cancelled.is_set
+        )
 
     def _tell(self, channel_name: str, progress: Progress, pace: Pace) -> None:
         rate = pace.bytes_per_s(progress.bytes_done, time.monotonic())

@@ -27,6 +27,8 @@ class InstanceFiles:
         self.staging = self.volume / "staging"  # instance: half-written downloads, beside /opt/ml
         self.scratch = self.volume / "scratch"  # instance: the training program's /tmp
         self.checkpoints = self.volume / "checkpoints"  # instance: checkpoints that are not right below /opt/ml
+        self.overlays = self.volume / "overlays"  # instance: what the program changes in channels that lie in the cache
+        self.cached = root / "cached.json"  # instance: which channels those are
         self.synced = root / "checkpoints.json"  # instance: which of them are in S3
         self.program = root / "program"  # runtime: its own notes
         self.output = root / "output.raw"  # runtime: what the training program printed, as it came

@@ -39,6 +39,8 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     `max_runtime_s` counts from the moment at which the instance was ready, in seconds; `container_engine` is the URL of the
     engine's API, for a program that is an image.
     `file_systems` are the host directories that stand for the file systems of its channels, by FileSystemId.
+    `input_cache` is the directory in which objects of its channels are kept for other jobs, within `input_cache_bytes` bytes;
+    "": they are not.
     `limited`: the program may use no more than the instance type has; `volume_size_in_gb`: the size of a disk of its own in
     GiB, None if it shares this machine's.
     """
@@ -72,6 +74,8 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     instance_groups: tuple[HostGroup, ...] = ()
     checkpoint_config: CheckpointConfig | None = None
     file_systems: dict[str, str] = {}
+    input_cache: str = ""
+    input_cache_bytes: int = 0
 
     @property
     def is_leader(self) -> bool:

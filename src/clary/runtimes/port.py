@@ -214,3 +214,27 @@ class Volumes(Protocol):
         The kernel tells of a loss once. Without effect if there is no volume.
         """
         ...
+
+
+class Overlays(Protocol):
+    """Directories that several programs read, each with changes of its own.
+
+    Adapter: `overlays`, a module.
+    """
+
+    def attach(self, lower: Path, own: Path, mount_point: Path) -> None:
+        """Have at `mount_point`, which is made, what `lower` holds, with nothing changed yet; changes go to the directory
+        `own`, which is made anew, on the disk that is to hold them.
+
+        A crash at any point of this call followed by a second call leaves one such mount. Raises `OSError` where there can
+        be none.
+        """
+        ...
+
+    def attach_again(self, lower: Path, own: Path, mount_point: Path) -> None:
+        """Have back what was there before the machine was started anew; without effect if it is there. Raises `OSError`."""
+        ...
+
+    def detach_below(self, directory: Path) -> None:
+        """Unmount what is mounted at a directory or below it. Raises `OSError`."""
+        ...

@@ -145,10 +145,13 @@ def mounted_below(directory: Path) -> list[Path]:
 
 def detach_strays(instances: Path) -> None:
     """Unmount what is mounted below the directory of all instances and belongs to none: a crash came in between."""
+    top = instances.resolve()
     for mount_point in mounted_below(instances):
-        if not InstanceFiles(mount_point.parent).task.exists():
+        if not InstanceFiles(top / mount_point.relative_to(top).parts[0]).task.exists():
             _log.warning("stray volume", path=str(mount_point))
             try:
+                if not _lock_file(mount_point).exists():  # no volume, but something that was mounted on one
+                    _run("umount", "--lazy", str(mount_point))
                 detach(mount_point)
             except OSError:
                 _log.error("stray volume not unmounted", path=str(mount_point))

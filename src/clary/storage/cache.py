@@ -77,6 +77,11 @@ class InputCache:
             _log.warning("input cache not used", bucket=bucket, reason=f"{type(error).__name__}: {error}")
             return None
 
+    def has(self, tree: Path) -> bool:
+        """Whether a tree that `bring` gave is there, and to be trusted: after a reboot it may not be. Raises `OSError`."""
+        self._prepare()
+        return tree.is_dir()
+
     def release(self, tree: Path, user: Path) -> None:
         """The user has no need of a tree any more: it may go."""
         with contextlib.suppress(OSError):

@@ -1,0 +1,121 @@
+"""Channels out of the input cache: a job gets private copies without paying for them.
+
+Called by `stage_channels`, and by `lifecycle` after a reboot. Where an overlay can be mounted, the channel is one, above the cache's
+own files; else the files are cloned or copied. Which it is shows when it is tried. What is in the cache, and who may have it, is
+`storage.cache`.
+"""
+
+import errno
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import msgspec
+
+from clary.base.files import write_atomically
+from clary.base.telemetry import Logger
+from clary.instance.channel_plan import ChannelPlan
+from clary.instance.opt_ml import INPUT_DATA
+from clary.jobs.instance_files import InstanceFiles
+from clary.runtimes.port import Overlays, VolumeTrouble
+from clary.storage.cache import InputCache
+from clary.storage.cache_copy import copy_tree
+from clary.storage.transfer import InsufficientDisk, Progress
+
+
+class _Lent(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel that lies in the cache: the tree below its overlay, and what it would take on the disk, in bytes."""
+
+    channel_name: str
+    tree: str
+    size_bytes: int
+
+
+class CachedChannels:
+    """The channels of one instance that come by way of the cache."""
+
+    def __init__(self, *, cache: InputCache, overlays: Overlays, files: InstanceFiles, log: Logger) -> None:
+        self._cache = cache
+        self._overlays = overlays
+        self._files = files
+        self._log = log
+
+    def bring(
+        self,
+        plan: ChannelPlan,
+        channel_name: str,
+        *,
+        room_bytes: int | None,
+        on_progress: Callable[[Progress], None],
+        cancelled: Callable[[], bool],
+    ) -> bool:
+        """Have the channel's directory hold the plan's objects; False if it must be downloaded, and is no mount then.
+
+        `room_bytes` is what is free on the instance's own disk, None if it has none: a channel that would not fit does not
+        come (`InsufficientDisk`), although it takes no room there. Raises what `InputCache.bring` raises, and `Cancelled`.
+        """
+        directory = self._directory(channel_name)
+        self._overlays.detach_below(directory)  # of an attempt that was cut short
+        others = [lent for lent in self._lent() if lent.channel_name != channel_name]
+        if room_bytes is not None and plan.selection.size_bytes > room_bytes - sum(lent.size_bytes for lent in others):
+            raise InsufficientDisk(f"{plan.selection.size_bytes} bytes do not fit on the instance's disk")
+        tree = self._cache.bring(
+            plan.storage,
+            plan.bucket,
+            plan.selection,
+            user=self._files.task,
+            on_progress=on_progress,
+            cancelled=cancelled,
+        )
+        if tree is None:
+            self._cache.make_room(plan.selection.size_bytes)
+            return False
+        lent = _Lent(channel_name=channel_name, tree=str(tree), size_bytes=plan.selection.size_bytes)
+        try:
+            self._note([*others, lent])
+            self._overlays.attach(tree, self._own(channel_name), directory)
+        except OSError as error:
+            self._log.info("channel is copied from the cache", channel=channel_name, reason=str(error))
+            self._note(others)
+            return self._copy(plan, tree, directory, cancelled)
+        self._log.info("channel lies in the cache", channel=channel_name)
+        return True
+
+    def attach_again(self, channel_names: Collection[str]) -> None:
+        """Mount again what a reboot has unmounted of these channels, which were complete. Raises `VolumeTrouble`."""
+        for lent in self._lent():
+            if lent.channel_name not in channel_names:
+                continue
+            tree, name = Path(lent.tree), lent.channel_name
+            try:
+                if not self._cache.has(tree):
+                    raise FileNotFoundError(errno.ENOENT, "the cache has it no more", lent.tree)
+                self._overlays.attach_again(tree, self._own(name), self._directory(name))
+            except OSError as error:
+                raise VolumeTrouble(f"channel {name} was lost when the machine went down: {error}") from None
+
+    def _copy(self, plan: ChannelPlan, tree: Path, directory: Path, cancelled: Callable[[], bool]) -> bool:
+        try:
+            copy_tree(tree, plan.selection, directory, cancelled=cancelled)
+        except (InsufficientDisk, OSError) as error:
+            self._log.warning("channel not copied from the cache", reason=str(error))
+            self._cache.release(tree, self._files.task)
+            self._cache.make_room(plan.selection.size_bytes)
+            return False
+        self._cache.release(tree, self._files.task)
+        return True
+
+    def _directory(self, channel_name: str) -> Path:
+        return self._files.opt_ml / INPUT_DATA / channel_name
+
+    def _own(self, channel_name: str) -> Path:
+        return self._files.overlays / channel_name
+
+    def _lent(self) -> list[_Lent]:
+        try:
+            return msgspec.json.decode(self._files.cached.read_bytes(), type=list[_Lent])
+        except FileNotFoundError:
+            return []
+
+    def _note(self, lent: list[_Lent]) -> None:
+        if lent or self._files.cached.exists():
+            write_atomically(self._files.cached, msgspec.json.encode(lent))
