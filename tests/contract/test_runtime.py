@@ -26,9 +26,13 @@ class Programs:
         self.image = image
         (root / "opt_ml").mkdir()
 
-    def __call__(self, *, name="program", run_for=0.0, exit_code=0, lines=(), ignores_sigterm=False) -> ProgramSpec:
+    def __call__(
+        self, *, name="program", run_for=0.0, exit_code=0, lines=(), ignores_sigterm=False, deaf_for=0.0
+    ) -> ProgramSpec:
         script = {"run_for": run_for, "exit_code": exit_code, "lines": lines, "ignores_sigterm": ignores_sigterm}
+        script["deaf_for"] = deaf_for
         steps = [
+            *([f"sleep {deaf_for}"] if deaf_for else []),
             "trap '' TERM" if ignores_sigterm else "trap 'exit 143' TERM",
             "echo x >>/opt/ml/starts",
             *(f"echo {shlex.quote(line)}" for line in lines),
@@ -187,6 +191,18 @@ class TestRuntime:
         runtime.start(spec)
         until_printed(spec, "up")
         runtime.signal(directory, signal.SIGTERM)
+        assert until_ended(runtime, directory) == Exited(exit_code=143)
+
+    def test_sigterm_is_not_lost_on_a_program_that_does_not_handle_it_yet(self, make, programs):
+        """It is not sent: the caller asks again, and the handler runs."""
+        spec = programs(run_for=60, deaf_for=1.0)
+        directory = Path(spec.directory)
+        runtime = make()
+        runtime.start(spec)
+        assert runtime.signal(directory, signal.SIGTERM) is False
+        assert runtime.state(directory) == Running()
+        while not runtime.signal(directory, signal.SIGTERM):
+            time.sleep(0.01)  # as the instance program does, turn by turn
         assert until_ended(runtime, directory) == Exited(exit_code=143)
 
     def test_a_program_may_ignore_sigterm_but_not_sigkill(self, make, programs):

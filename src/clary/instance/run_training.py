@@ -217,12 +217,7 @@ class RunTraining:
     def _stop_if_asked(self, now: Instant) -> None:
         if not self._stops.begun():
             return
-        if not self._journal.state.terminated:
-            try:
-                self._runtime.signal(self._files.program, signal.SIGTERM)
-            except EngineAway as error:
-                self._log.warning("program not told to end", error=str(error))
-                return  # tried again at the next turn
+        if not self._journal.state.terminated and self._told_to_end():
             faults.point("instance.stopping")
             self._journal.note(Terminated(at=now))
             self._moved_at = now  # it may end at any moment now: look closely
@@ -234,6 +229,14 @@ class RunTraining:
                 self._moved_at = now
             except TimeoutError:
                 self._log.error("program does not end")  # tried again at the next turn
+
+    def _told_to_end(self) -> bool:
+        """Send SIGTERM; false if that must be tried again at the next turn."""
+        try:
+            return self._runtime.signal(self._files.program, signal.SIGTERM)
+        except EngineAway as error:
+            self._log.warning("program not told to end", error=str(error))
+            return False
 
     def _all_shipped(self, shipper: Shipper) -> bool:
         """Whether the log is complete, or has kept the job waiting for too long."""

@@ -164,10 +164,11 @@ class Runtime(Protocol):
         """What the program uses; None if it does not run."""
         ...
 
-    def signal(self, directory: Path, signal_number: int) -> None:
+    def signal(self, directory: Path, signal_number: int) -> bool:
         """Send a signal to the program's first process; without effect if it has ended.
 
-        As process 1 it gets SIGTERM only if it handles SIGTERM, as in Docker; SIGKILL always ends it.
+        As process 1 it gets SIGTERM only if it handles SIGTERM, as in Docker; SIGKILL always ends it. False: nothing was
+        sent, since the program does not handle the signal, or does not yet. Ask again later.
         """
         ...
 

@@ -32,6 +32,7 @@ from clary.base.telemetry import get_logger
 from clary.runtimes import liveness
 from clary.runtimes.detached import Children
 from clary.runtimes.diagnosis import find_bwrap, sandbox_problem
+from clary.runtimes.hearing import hears
 from clary.runtimes.port import CannotStart, Exited, Lost, ProgramSpec, Running, Say, State, Usage
 from clary.runtimes.proc_usage import usage_of
 from clary.runtimes.resolve import Found, find_program
@@ -145,10 +146,15 @@ class ProcessRuntime:
         status = read_status(_Files(directory).status)
         return usage_of(status.child_pid) if status.child_pid is not None and lives(status) else None
 
-    def signal(self, directory: Path, signal_number: int) -> None:
-        """Send a signal to the program. As process 1 it gets it only if it has a handler, SIGKILL excepted."""
-        if liveness.held(_Files(directory).status):
-            send(read_status(_Files(directory).status), signal_number)
+    def signal(self, directory: Path, signal_number: int) -> bool:
+        """See `Runtime`."""
+        status = read_status(_Files(directory).status)
+        if not liveness.held(_Files(directory).status) or status.child_pid is None:
+            return True
+        if not hears(status.child_pid, signal_number):
+            return False
+        send(status, signal_number)
+        return True
 
     def kill(self, directory: Path) -> None:
         """End the program, whether or not its supervisor lives. Raises `TimeoutError` after 10 s."""

@@ -26,7 +26,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     `run_for`: seconds until it ends by itself with `exit_code`. `lines`: what it prints, at once. `files`: text by the
     path at which the program writes it, below one of its mounts, at once. `ignores_sigterm`: it goes on; otherwise it
-    ends with 143. `cannot_start`: why the runtime refuses it. `vanishes`: it ends by being lost. `cores`: how many it
+    ends with 143. `deaf_for`: seconds before it handles SIGTERM. `cannot_start`: why the runtime refuses it. `vanishes`: it ends by being lost. `cores`: how many it
     keeps busy; `memory`: which part of all memory it uses.
     """
 
@@ -35,6 +35,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lines: tuple[str, ...] = ()
     files: dict[str, str] = {}
     ignores_sigterm: bool = False
+    deaf_for: float = 0.0
     cannot_start: str | None = None
     vanishes: bool = False
     cores: float = 0.0
@@ -109,11 +110,14 @@ class ScriptedRuntime:
             memory_limit_bytes=_MEMORY_BYTES,
         )
 
-    def signal(self, directory: Path, signal_number: int) -> None:
+    def signal(self, directory: Path, signal_number: int) -> bool:
         """End the program if the signal would."""
         progress = self.progress(directory)
         if progress is None or not isinstance(self.state(directory), Running):
-            return
+            return True
+        hears_from = later(progress.started_at, progress.script.deaf_for)
+        if signal_number != signal.SIGKILL and self._clock.now() < hears_from:
+            return False
         ends = signal_number == signal.SIGKILL or (
             signal_number == signal.SIGTERM and not progress.script.ignores_sigterm
         )
@@ -125,6 +129,7 @@ class ScriptedRuntime:
                 ended=128 + signal_number if ends else None,
             ),
         )
+        return True
 
     def kill(self, directory: Path) -> None:
         """End the program with 137."""

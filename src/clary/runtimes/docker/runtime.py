@@ -29,6 +29,7 @@ from clary.runtimes.docker.follower import Follower, inspect, is_running, own
 from clary.runtimes.docker.networks import ensure_network, remove_if_empty, turn
 from clary.runtimes.docker.notes import Files, Marker, Outcome
 from clary.runtimes.docker.output import Attachment
+from clary.runtimes.hearing import hears
 from clary.runtimes.port import (
     CannotStart,
     Container,
@@ -151,12 +152,17 @@ class DockerRuntime:
         except (EngineAway, docker.errors.APIError):
             return None
 
-    def signal(self, directory: Path, signal_number: int) -> None:
+    def signal(self, directory: Path, signal_number: int) -> bool:
         """See `Runtime`. Raises `EngineAway`."""
         marker = Files(directory).read_marker()
-        if marker is not None:
-            with connect(marker.url) as client:
-                _signal(client, marker.name, signal_number)
+        if marker is None:
+            return True
+        with connect(marker.url) as client:
+            found = inspect(client, marker.name)
+            if found is not None and is_running(found) and not hears(found["State"]["Pid"], signal_number):
+                return False
+            _signal(client, marker.name, signal_number)
+        return True
 
     def kill(self, directory: Path) -> None:
         """See `Runtime`."""
