@@ -10,15 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TypeVar
 
 from clary.base.clock import Clock
 from clary.base.telemetry import Logger
 from clary.instance.channel_plan import StorageFor
-from clary.instance.decisions import try_again_s
 from clary.instance.fifo import Displaced, Fifos, Note, feed_epoch
 from clary.instance.grants import Grants
 from clary.instance.opt_ml import INPUT_DATA, input_mode
+from clary.instance.patience import Patience
 from clary.instance.pipe_plan import Unit, objects, units
 from clary.instance.storage_trouble import download_failure
 from clary.jobs.failure import JobFailure, internal_error
@@ -26,11 +25,7 @@ from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.model import Channel, S3DataSource
 from clary.jobs.task import InstanceTask
 from clary.storage.epoch import order, stream
-from clary.storage.port import AccessDenied, ObjectInfo, ObjectStorage, Unreachable
 from clary.storage.reading import BLOCK_BYTES, ReadObject
-from clary.storage.uri import S3Location
-
-T = TypeVar("T")
 
 _LOOK_FOR_READER_S = 0.01
 _LOOK_FOR_READER_AT_MOST_S = 0.05
@@ -68,14 +63,10 @@ class Pipes:
     ) -> None:
         self._task = task
         self._files = files
-        self._storage_for = storage_for
-        self._grants = grants
-        self._clock = clock
         self._wake = wake
         self._log = log
         self._stopped = threading.Event()
-        self._lock = threading.Lock()
-        self._storages: dict[S3Location, ObjectStorage] = {}
+        self._patience = Patience(storage_for=storage_for, grants=grants, clock=clock, log=log, wait=self.wait)
         self._units: dict[str, list[Unit]] = {}
         self._feeders: list[_Feeder] | None = None
         self.failure: JobFailure | None = None
@@ -158,7 +149,7 @@ class Pipes:
         count = len(pipe_channels(self._task))
         with closing(
             stream(
-                self._storage_of,
+                self._patience.storage_of,
                 self._entries(channel, source, epoch),
                 gunzip=channel.compression_type == "Gzip",
                 recordio=channel.record_wrapper_type == "RecordIO",
@@ -182,57 +173,7 @@ class Pipes:
             host_index=hosts.index(self._task.host) if sharded else 0,
             host_count=len(hosts) if sharded else 1,
         )
-        return objects(chosen, self._head)
-
-    def _storage_of(self, entry: ReadObject) -> "_Patient":
-        return _Patient(self, S3Location(bucket=entry.bucket, key=entry.key))
-
-    def patiently(self, location: S3Location, attempt: Callable[[ObjectStorage], T]) -> T:
-        """Try until the storage answers. Raises what it answers, unless the credentials were about to be renewed."""
-        failures = 0
-        while True:
-            begun_at = self._clock.now()
-            try:
-                return attempt(self._granted(location))
-            except (Unreachable, AccessDenied) as error:
-                outdated = self._grants.may_be_outdated("read", location.bucket, location.key, since=begun_at)
-                if isinstance(error, AccessDenied) and not outdated:
-                    raise
-                failures += 1
-                self._log.warning("object not read", uri=str(location), error=str(error), failures=failures)
-                if not self.wait(try_again_s(failures)):
-                    raise
-
-    def _granted(self, location: S3Location) -> ObjectStorage:
-        """The storage by which an object may be read: one for all that a grant opens, for the sake of its connections."""
-        place = S3Location(bucket=location.bucket, key=self._grants.find("read", location.bucket, location.key).prefix)
-        with self._lock:
-            if place not in self._storages:
-                self._storages[place] = self._storage_for("read", place)
-            return self._storages[place]
-
-    def _head(self, location: S3Location) -> ObjectInfo:
-        return self.patiently(location, lambda storage: storage.head(location.bucket, location.key))
-
-
-class _Patient:
-    """Reads an object of a storage that may be away for a while."""
-
-    def __init__(self, pipes: Pipes, location: S3Location) -> None:
-        self._pipes = pipes
-        self._location = location
-
-    def get(
-        self, bucket: str, key: str, *, etag: str | None = None, start: int = 0, length: int | None = None
-    ) -> bytes | memoryview:
-        """See `ObjectStorage`."""
-        return self._pipes.patiently(
-            self._location, lambda storage: storage.get(bucket, key, etag=etag, start=start, length=length)
-        )
-
-    def etag_is_md5(self, bucket: str, key: str) -> bool:
-        """See `ObjectStorage`."""
-        return self._pipes.patiently(self._location, lambda storage: storage.etag_is_md5(bucket, key))
+        return objects(chosen, self._patience.head)
 
 
 class _Feeder(threading.Thread):

@@ -354,7 +354,7 @@ def test_one_storage_serves_all_that_a_grant_opens(running):
     s.agents[-1].turn()
     plain(fifo(s, 0))
 
-    assert len(run_training._pipes._storages) == 1
+    assert len(run_training._pipes._patience._storages) == 1
 
 
 @pytest.mark.parametrize("ended", [True, False])
