@@ -137,6 +137,8 @@ class InputCache:
         brought: set[str] = set()  # paths
         gave_way = False
         for _ in range(_ATTEMPTS):
+            if cancelled():
+                raise Cancelled
             tree = self._take(name, user)
             if tree is not None:
                 self._see_that_it_may_be_read(storage, bucket, selection, brought)
