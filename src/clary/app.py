@@ -42,8 +42,9 @@ from clary.jobs.model import Program
 from clary.jobs.task import StorageGrant
 from clary.logs.files import FileLogStore
 from clary.logs.metric_files import FileMetricSeries
-from clary.runtimes import choice, overlays, volumes
+from clary.runtimes import choice, fuse, overlays, volumes
 from clary.runtimes.docker.watch import EngineWatch
+from clary.runtimes.fast_file_setting import FastFileSetting
 from clary.runtimes.process import ProcessRuntime
 from clary.runtimes.python_paths import NoPython, python_environment_paths
 from clary.runtimes.volume_setting import VolumeSetting
@@ -130,10 +131,13 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
         await asyncio.to_thread(images.environment_paths, Path(sys.prefix))
         volume_setting = await asyncio.to_thread(_volume_setting, settings, home)
 
+        fast_file = FastFileSetting(settings.fast_file, home.root / "run")
+
         def release_program(directory: Path) -> None:
             choice.release(directory)
             faults.point("app.program_released")
             files = InstanceFiles(directory.parent)
+            fuse.detach(files.fast_file)
             overlays.detach_below(files.opt_ml)  # what is mounted cannot be deleted
             volumes.detach(files.volume)
 
@@ -158,6 +162,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
                 file_systems={name: str(path) for name, path in settings.file_systems.items()},
                 input_cache=str(settings.input_cache) if settings.input_cache_bytes else "",
                 input_cache_bytes=settings.input_cache_bytes,
+                fast_file=fast_file.way(),
             ),
         )
         controller = Controller(
@@ -181,7 +186,13 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             store=store,
             images=images,
             algorithms=algorithms,
-            checks=DataChecks(storage, clock=clock, region=settings.region, file_systems=settings.file_systems),
+            checks=DataChecks(
+                storage,
+                clock=clock,
+                region=settings.region,
+                file_systems=settings.file_systems,
+                no_fast_file=fast_file.refusal,
+            ),
             tokens=tokens,
             clock=clock,
             capabilities=lambda program: _capabilities(program, compute, volume_setting, settings),

@@ -92,6 +92,12 @@ SETTINGS: tuple[Setting, ...] = (
         default="",
         help="directory of that cache, which other users may not write to; empty: cache in the home",
     ),
+    Setting(
+        name="fast_file",
+        default="refuse",
+        help="what becomes of channels of the input mode FastFile where this machine can mount nothing (FUSE): refuse: "
+        "CreateTrainingJob is refused; download: all of them is brought before the program starts, as in File mode",
+    ),
     Setting(name="s3_port", default="0", help="port of the embedded S3; 0: a free one, kept from then on"),
     Setting(name="body_limit_bytes", default="1048576", help="largest request body of the API, S3 excepted"),
     Setting(
@@ -132,6 +138,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     file_systems: Mapping[str, Path]
     input_cache_bytes: int
     input_cache: Path
+    fast_file: str
     s3_port: int
     body_limit_bytes: int
     throttle_rps: Mapping[str, float]
@@ -174,6 +181,7 @@ def load(command_line: Mapping[str, str | None], environment: Mapping[str, str])
         file_systems=_file_systems(values["file_systems"]),
         input_cache_bytes=_number("input_cache_bytes", values["input_cache_bytes"], 0, 1 << 53),
         input_cache=Path(values["input_cache"]).expanduser().absolute() if values["input_cache"] else home / "cache",
+        fast_file=_matching("fast_file", values["fast_file"], "refuse|download", "refuse or download"),
         s3_port=_number("s3_port", values["s3_port"], 0, 55535),
         body_limit_bytes=_number("body_limit_bytes", values["body_limit_bytes"], 1024, 1 << 30),
         throttle_rps=_rates(values["throttle_rps"]),

@@ -25,17 +25,16 @@ from clary.instance.grants import Grants
 from clary.instance.lifecycle import Lifecycle, Surroundings
 from clary.instance.reporting import Reporter
 from clary.instance.ship_logs import FindMetrics
+from clary.instance.storage_access import s3
 from clary.instance.waker import Waker
 from clary.jobs.failure import internal_error
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.model import MetricData
-from clary.jobs.task import InstanceTask, Phase, ProgramEnd, Snapshot, StorageGrant
+from clary.jobs.task import InstanceTask, Phase, ProgramEnd, Snapshot
 from clary.logs.files import FileLogStore
 from clary.logs.metric_files import FileMetricSeries
 from clary.runtimes import choice, volumes
 from clary.runtimes.port import Runtime
-from clary.storage.port import Credentials, ObjectStorage, S3Address
-from clary.storage.uri import S3Location
 
 if TYPE_CHECKING:  # a job without a cache starts without it
     from clary.instance.cached_channels import CachedChannels
@@ -103,22 +102,6 @@ def main(
     return 0
 
 
-def s3(task: InstanceTask, grants: Grants) -> StorageFor:
-    """The storage that the task names, each location with the credentials of its grant."""
-    address = S3Address(endpoint_url=task.s3_endpoint_url, region=task.region)
-
-    def storage_for(access: str, location: S3Location) -> ObjectStorage:
-        from clary.storage.s3 import S3Storage  # noqa: PLC0415 - a job without channels starts without it
-
-        def credentials() -> Credentials:
-            return _credentials(grants.find(access, location.bucket, location.key))
-
-        credentials()  # no grant, no request
-        return S3Storage(address, credentials)
-
-    return storage_for
-
-
 def cached_channels(task: InstanceTask, files: InstanceFiles) -> "CachedChannels | None":
     """The task's channels by way of the input cache, if there is to be one."""
     if not task.input_cache:
@@ -146,14 +129,6 @@ def metric_finder(task: InstanceTask) -> FindMetrics:
         ]
 
     return find
-
-
-def _credentials(grant: StorageGrant) -> Credentials:
-    return Credentials(
-        access_key_id=grant.access_key_id,
-        secret_access_key=grant.secret_access_key,
-        session_token=grant.session_token or None,
-    )
 
 
 def _last_words(files: InstanceFiles, clock: Clock) -> None:

@@ -19,6 +19,7 @@ from clary.base.clock import Clock
 from clary.base.telemetry import Logger
 from clary.instance.channel_plan import StorageFor
 from clary.instance.decisions import is_hopeless
+from clary.instance.fast_file_mount import FastFileMount
 from clary.instance.finish import Finish
 from clary.instance.grants import Grants
 from clary.instance.journal import Journal
@@ -263,6 +264,7 @@ class Lifecycle:
                     wake=wake,
                     log=log,
                 ),
+                fast_file=FastFileMount(task, files, log),
                 journal=journal,
                 stops=stops,
                 clock=clock,

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from clary.base import faults
 from clary.base.clock import Clock, Instant, later
 from clary.base.telemetry import Logger
-from clary.instance import checkpoint_place, file_systems
+from clary.instance import checkpoint_place, fast_file_mount, file_systems
 from clary.instance.command import argv, container
 from clary.instance.decisions import kill_due, watch_again_s
 from clary.instance.failure_file import failure_text
+from clary.instance.fast_file_mount import FastFileMount
 from clary.instance.hosts import addresses
 from clary.instance.journal import Journal
 from clary.instance.limits import program_limits
@@ -61,7 +62,7 @@ faults.declare("instance.training", "instance.stopping", "instance.ended")
 
 class RunTraining:
     """See `steps.Step`. `grace_s`: seconds from SIGTERM to SIGKILL. `shipper` makes the shipper of a log stream; `meter`,
-    `checkpoints` and `pipes` are the instance's.
+    `checkpoints`, `pipes` and `fast_file` are the instance's.
     """
 
     name = "run training"
@@ -75,6 +76,7 @@ class RunTraining:
         shipper: Callable[[str], Shipper],
         meter: InstanceMeter,
         pipes: Pipes,
+        fast_file: FastFileMount,
         journal: Journal,
         checkpoints: CheckpointSync,
         stops: Stops,
@@ -88,6 +90,7 @@ class RunTraining:
         self._make_shipper = shipper
         self._meter = meter
         self._pipes = pipes
+        self._fast_file = fast_file
         self._journal = journal
         self._checkpoints = checkpoints
         self._stops = stops
@@ -116,7 +119,7 @@ class RunTraining:
             self._shipper = self._make_shipper(state.log_stream or "")
         # In this order: all that the program ever printed is in the file once it is known to have ended.
         program = self._runtime.state(self._files.program)
-        torn = self._pipes.is_torn()
+        torn = self._pipes.is_torn() or self._fast_file.is_torn()
         match program:
             case Running() if torn or self._pipes.failure is not None:
                 return self._cut_short()
@@ -134,6 +137,7 @@ class RunTraining:
             return 0.01 if self._shipper.failures == 0 else _SHIP_AGAIN_S
         if self._cut and self._pipes.failure is not None:  # else it ended by itself, and needed no more data
             self._journal.note(Failed(at=self._clock.now(), failure=self._pipes.failure))
+            self._fast_file.stop()
             self.leave()
             return 0
         text = "" if lost or exit_code == 0 else failure_text(self._files.opt_ml)
@@ -147,6 +151,7 @@ class RunTraining:
             lost=lost,
         )
         self._journal.note(end)
+        self._fast_file.stop()
         self.leave()
         return 0
 
@@ -157,6 +162,7 @@ class RunTraining:
             self._shipper = None
         self._meter.close()
         self._pipes.stop()
+        self._fast_file.leave()
 
     def _cut_short(self) -> float:
         """End a program that cannot have its data, at once: whatever it made of them is of no use."""
@@ -182,6 +188,7 @@ class RunTraining:
                 self._task, self._files, self._runtime.network_interface, limits, self._journal.state.image
             )
             self._pipes.make()
+            self._fast_file.start()
             self._runtime.start(spec)
         except EngineAway as error:
             self._log.warning("program not started", error=str(error))
@@ -191,6 +198,7 @@ class RunTraining:
             self._log.error("program cannot be started")
             whose = client_error if isinstance(error, ImageUnusable) else internal_error
             self._journal.note(Failed(at=self._clock.now(), failure=whose(str(error))))
+            self._fast_file.stop()
             return 0
         self.message = None
         faults.point("instance.training")
@@ -265,6 +273,7 @@ def program_spec(
             *checkpoint_place.mounts(task.checkpoint_config, files),
             *(Mount(source=path, target=path) for path in task.program.read_only_paths),
             *file_systems.mounts(task),
+            *fast_file_mount.mounts(task, files),
         ),
         directory=str(files.program),
         output=str(files.output),

@@ -1,6 +1,6 @@
 """The third step: brings the channels of the job, one after the other, into /opt/ml/input/data.
 
-Each channel is planned (`channel_plan`) and downloaded in the background; a shared file system is only checked, as it is
+Each channel is planned (`channel_plan`) and downloaded in the background; one that is mounted is only listed, and a shared file system is only checked, as it is
 mounted when the program starts; the turns watch for a stop, which abandons it. Storage
 that cannot be reached is waited for without bound (the time limit of the job still holds): it belongs to a server that
 comes back. A channel that a crash interrupted begins again, from a new listing and an empty directory.
@@ -18,6 +18,7 @@ from clary.base.telemetry import Logger
 from clary.instance.background import Background
 from clary.instance.channel_plan import ChannelPlan, StorageFor, plan_channel
 from clary.instance.decisions import try_again_s
+from clary.instance.fast_file_mount import MOUNT, keep_view
 from clary.instance.file_systems import provide_mount_point
 from clary.instance.grants import Grants
 from clary.instance.journal import Journal
@@ -159,13 +160,22 @@ class StageChannels:
             units = look_up(channel.s3, self._storage_for, plan_file(self._files, channel.channel_name))
             self._log.info("channel looked up", channel=channel.channel_name, units=units)
             return
-        if mode != "File":
+        if mode == "FastFile" and channel.s3 is not None and self._task.fast_file == MOUNT:
+            self._show(channel.channel_name, channel.s3)
+            return
+        if mode == "Pipe" or (mode == "FastFile" and channel.s3 is None):
             raise JobFailed(internal_error(f"channel {channel.channel_name} is of a kind that was to be refused"))
         if channel.file_system is not None:
             provide_mount_point(self._task, channel, channel.file_system, self._files.opt_ml)
             self._log.info("file system found", channel=channel.channel_name)
         if channel.s3 is not None:
             self._bring(channel.channel_name, channel.s3)
+
+    def _show(self, channel_name: str, source: S3DataSource) -> None:
+        plan = plan_channel(source, self._task, self._storage_for, self._cancelled.is_set)
+        keep_view(self._files, channel_name, plan, now=self._clock.now())
+        self._keep_manifest(channel_name, plan)
+        self._log.info("channel listed", channel=channel_name, objects=len(plan.selection.objects))
 
     def _bring(self, channel_name: str, source: S3DataSource) -> None:
         plan = plan_channel(source, self._task, self._storage_for, self._cancelled.is_set)
@@ -188,12 +198,15 @@ class StageChannels:
                 on_progress=tell,
                 cancelled=self._cancelled.is_set,
             )
-        manifest = data / f"{channel_name}-manifest"
-        manifest.write_bytes(plan.manifest.encode("utf-8", "surrogateescape"))
-        manifest.chmod(0o644)
+        self._keep_manifest(channel_name, plan)
         self._volumes.settle(self._files.volume)
         count, size_bytes = len(plan.selection.objects), plan.selection.size_bytes
         self._log.info("channel staged", channel=channel_name, objects=count, bytes=size_bytes)
+
+    def _keep_manifest(self, channel_name: str, plan: ChannelPlan) -> None:
+        manifest = self._files.opt_ml / INPUT_DATA / f"{channel_name}-manifest"
+        manifest.write_bytes(plan.manifest.encode("utf-8", "surrogateescape"))
+        manifest.chmod(0o644)
 
     def _from_cache(self, channel_name: str, plan: ChannelPlan, tell: Callable[[Progress], None]) -> bool:
         """Whether the channel came by way of the cache."""

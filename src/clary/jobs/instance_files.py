@@ -29,6 +29,9 @@ class InstanceFiles:
         self.checkpoints = self.volume / "checkpoints"  # instance: checkpoints that are not right below /opt/ml
         self.overlays = self.volume / "overlays"  # instance: what the program changes in channels that lie in the cache
         self.cached = root / "cached.json"  # instance: which channels those are
+        self.fast_file = root / "fast_file"  # instance: where channels of the input mode FastFile are mounted
+        self.fast_file_lock = root / "fast_file.lock"  # held while their server lives; holds its process id
+        self.fast_file_log = root / "fast_file.log"  # what that server says of itself
         self.synced = root / "checkpoints.json"  # instance: which of them are in S3
         self.program = root / "program"  # runtime: its own notes
         self.output = root / "output.raw"  # runtime: what the training program printed, as it came

@@ -70,6 +70,7 @@ class Operations:
         self._tree = tree
         self._lock = threading.Lock()
         self._open: dict[int, File] = {}
+        self._directories: dict[int, str] = {}
         self._last = 0
         self._owner = (os.geteuid(), os.getegid())
 
@@ -99,21 +100,28 @@ class Operations:
             "st_atime": changed_at,
         }
 
-    def opendir(self, _path: str) -> int:
-        """No directory needs to be remembered."""
-        return 0
+    def opendir(self, path: str) -> int:
+        """Remember the path: the names are asked for without it."""
+        with self._lock:
+            self._last += 1
+            self._directories[self._last] = path.lstrip("/")
+            return self._last
 
-    def releasedir(self, _path: str | None, _handle: int) -> int:
+    def releasedir(self, _path: str | None, handle: int) -> int:
         """See `opendir`."""
+        with self._lock:
+            del self._directories[handle]
         return 0
 
-    def readdir_with_offset(self, path: str, offset: int, _handle: int) -> Iterator[tuple[str, dict[str, int], int]]:
+    def readdir_with_offset(
+        self, _path: str | None, offset: int, handle: int
+    ) -> Iterator[tuple[str, dict[str, int], int]]:
         """The names behind the one of number `offset`, as many as libfuse has room for."""
-        place = path.lstrip("/")
+        path = self._directories[handle]
         for number, name in enumerate((".", ".."), start=1):
             if offset < number:
                 yield name, {"st_mode": stat.S_IFDIR}, number
-        while found := self._tree.list(place, offset):
+        while found := self._tree.list(path, offset):
             for name, entry in found:
                 kind = stat.S_IFDIR if entry.size_bytes is None else stat.S_IFREG
                 yield name, {"st_mode": kind, "st_ino": entry.number}, entry.number

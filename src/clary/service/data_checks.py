@@ -5,7 +5,7 @@ again for a minute: the check is a kindness to the caller, the upload finds out 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from clary.aws.errors import AwsError, ValidationException
@@ -22,13 +22,22 @@ _log = get_logger("service")
 
 
 class DataChecks:
-    """Looks at S3, and at shared file systems, on behalf of a request."""
+    """Looks at S3, and at shared file systems, on behalf of a request. `no_fast_file` says why there is no input mode FastFile
+    on this machine; it may take a moment.
+    """
 
     def __init__(
-        self, storage: ObjectStorage, *, clock: Clock, region: str, file_systems: Mapping[str, Path] | None = None
+        self,
+        storage: ObjectStorage,
+        *,
+        clock: Clock,
+        region: str,
+        file_systems: Mapping[str, Path] | None = None,
+        no_fast_file: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._storage = storage
         self._file_systems = FileSystems(file_systems or {})
+        self._no_fast_file = no_fast_file
         self._clock = clock
         self._region = region
         self._seen: dict[str, Instant] = {}
@@ -43,6 +52,10 @@ class DataChecks:
                 await asyncio.gather(
                     *(self._check_channel(channel, request.role_arn) for channel in request.input_data_config)
                 )
+                mode = request.algorithm_specification.training_input_mode
+                for channel in request.input_data_config:
+                    if (channel.input_mode or mode) == "FastFile" and channel.s3 is not None:
+                        await self._check_fast_file(channel.channel_name, channel.s3)
         except Unreachable as error:
             _log.error("storage unreachable", why=str(error))
             raise AwsError(
@@ -70,6 +83,26 @@ class DataChecks:
                 f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the bucket '
                 f"exists in the selected region ({self._region}), that objects exist under that S3 prefix, and that the "
                 f'role "{role_arn}" has "s3:ListBucket" permissions on bucket "{where.bucket}".'
+            )
+
+    async def _check_fast_file(self, channel_name: str, source: S3DataSource) -> None:
+        """That such a channel can be had here, and that its prefix is a folder or an object. Source: the guide's page on
+        access to training data: the prefix must not be a part of a folder's name. The texts are inferred.
+        """
+        why = await asyncio.to_thread(self._no_fast_file)
+        if why is not None:
+            raise ValidationException(
+                f"Input channel '{channel_name}': there is no input mode FastFile on this machine: {why}."
+            )
+        where = parse_s3_uri(source.s3_uri)
+        if where.key == "" or where.key.endswith("/"):
+            return
+        if await asyncio.to_thread(self._storage.has_objects, where.bucket, f"{where.key}/"):
+            return
+        if not await asyncio.to_thread(self._has_object, where.bucket, where.key):
+            raise ValidationException(
+                f"Input channel '{channel_name}': in the input mode FastFile the S3Uri must name a folder, not a part of a "
+                f'name: there is no object "{where}" and none below "{where}/".'
             )
 
     def _has_object(self, bucket: str, key: str) -> bool:

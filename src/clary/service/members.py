@@ -59,11 +59,9 @@ MEMBERS: tuple[Member, ...] = (
         f"{_ALGORITHM}.AlgorithmName",
         "The algorithm, by name or ARN, gives image, metrics and default hyperparameters, and refuses what it does not take.",
     ),
-    Member(
-        path=f"{_ALGORITHM}.TrainingInputMode",
-        effect=Effect.REFUSED,
-        why="only the input modes File and Pipe are there yet",
-        passes=("File", "Pipe"),
+    _acts(
+        f"{_ALGORITHM}.TrainingInputMode",
+        "File: downloaded before the start; Pipe: fed while the program reads; FastFile: mounted, read from S3 as files are.",
     ),
     _acts(
         f"{_ALGORITHM}.MetricDefinitions", "Searched in each log line; the last values stand in FinalMetricDataList."
@@ -108,7 +106,7 @@ MEMBERS: tuple[Member, ...] = (
     _acts(f"{_CHANNEL}.ContentType", "Written to inputdataconfig.json."),
     _acts(f"{_CHANNEL}.CompressionType", "Gzip: objects are unpacked before they are sent; in the input mode Pipe."),
     _acts(f"{_CHANNEL}.RecordWrapperType", "RecordIO: each object is sent as a record; in the input mode Pipe."),
-    _refused(f"{_CHANNEL}.InputMode", "only the input modes File and Pipe are there yet", ("File", "Pipe")),
+    _acts(f"{_CHANNEL}.InputMode", "Wins over TrainingInputMode for this channel."),
     _acts(
         f"{_CHANNEL}.ShuffleConfig",
         "In the input mode Pipe each epoch has an order of its own; in File mode there is no visible effect.",
