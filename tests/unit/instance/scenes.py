@@ -66,6 +66,7 @@ class Scene:
         self.buckets = DirectoryStorage(root / "s3")
         self.storage = storage or self.buckets
         self.volumes = volumes
+        self.cached = None
         self.grace_s = grace_s
         self.agents: list[Lifecycle] = []
         self.snapshots: list[Snapshot] = []
@@ -110,6 +111,7 @@ class Scene:
             clock=self.clock,
             log=log,
             grace_s=self.grace_s,
+            cached=self.cached,
         )
         self.agents.append(Lifecycle(around))
         self.waker = around.waker
