@@ -89,6 +89,10 @@ class DirectoryStorage:
             file.seek(start, os.SEEK_CUR)
             return file.read(-1 if length is None else length)
 
+    def get_into(self, bucket: str, key: str, fd: int, *, start: int, length: int, etag: str | None = None) -> int:
+        """See `port.ObjectStorage`."""
+        return _write(fd, self.get(bucket, key, etag=etag, start=start, length=length), start)
+
     def put(self, bucket: str, key: str, data: bytes | memoryview, *, kms_key_id: str | None = None) -> None:
         """See `port.ObjectStorage`."""
         with self.open_writer(bucket, key, kms_key_id=kms_key_id) as writer:
@@ -157,6 +161,14 @@ class _DirectoryWriter:
     def _head(self) -> bytes:
         """The first line; as long before the bytes are known as after."""
         return msgspec.json.encode(_Head(key=self._key, etag=f'"{self._md5.hexdigest()}"')) + b"\n"
+
+
+def _write(fd: int, data: bytes | memoryview, offset: int) -> int:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+    return len(data)
 
 
 def _name(key: str) -> str:

@@ -1,5 +1,6 @@
 """A storage that fails on purpose, by rule, around one that works: for tests of what must survive a failing store."""
 
+import os
 import random
 import threading
 from collections.abc import Iterator, Sequence
@@ -81,6 +82,14 @@ class FaultyStorage:
         block = self._inner.get(bucket, key, etag=etag, start=start, length=length)
         self._passed("get", key, len(block))
         return self._corrupted(key, block)
+
+    def get_into(self, bucket: str, key: str, fd: int, *, start: int, length: int, etag: str | None = None) -> int:
+        """See `port.ObjectStorage`. Counts as a `get`."""
+        self._call("get", key)
+        count = self._inner.get_into(bucket, key, fd, etag=etag, start=start, length=length)
+        self._passed("get", key, count)
+        os.pwrite(fd, self._corrupted(key, os.pread(fd, count, start)), start)
+        return count
 
     def put(self, bucket: str, key: str, data: bytes | memoryview, *, kms_key_id: str | None = None) -> None:
         """See `port.ObjectStorage`."""

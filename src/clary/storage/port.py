@@ -130,7 +130,14 @@ class ObjectStorage(Protocol):
         """The whole object, or `length` bytes from `start` on (fewer where the object ends), held in memory.
 
         With `etag`, only if the object still has that ETag, else `Changed`. A range must begin inside the object; ask
-        for an empty object whole. For objects of any size use `reading.read_blocks`, or `transfer`.
+        for an empty object whole. For objects of any size use `reading.read_blocks`, or `get_into`.
+        """
+        ...
+
+    def get_into(self, bucket: str, key: str, fd: int, *, start: int, length: int, etag: str | None = None) -> int:
+        """The same range, written to the same place in the file `fd`, and not held in memory; answers how many bytes came.
+
+        After a failure some of them may have been written. Raises `OSError` for what befalls the file.
         """
         ...
 

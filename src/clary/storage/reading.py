@@ -157,6 +157,11 @@ def get_checked(
         data = storage.get(bucket, item.key, etag=item.etag)  # an empty object has no range to ask for
     else:
         data = storage.get(bucket, item.key, etag=item.etag, start=start, length=length)
-    if len(data) != length:
-        raise StorageError(f"s3://{bucket}/{item.key}: {len(data)} bytes came, {length} were expected")
+    check_length(bucket, item.key, len(data), length)
     return data
+
+
+def check_length(bucket: str, key: str, came: int, expected: int) -> None:
+    """Raise `StorageError` if another number of bytes came than the listing spoke of."""
+    if came != expected:
+        raise StorageError(f"s3://{bucket}/{key}: {came} bytes came, {expected} were expected")

@@ -1,29 +1,18 @@
 r"""Any S3: AWS, MinIO, Ceph, and the SeaweedFS that Clary brings along.
 
-Chosen by whoever composes the program; the port is `port.ObjectStorage`. Reads go through obstore (a Rust client: half
-again as fast as our own for small objects) wherever it takes a key for what it is, tried once; anything else, and
-whatever obstore fails at, goes through `s3_wire`, which alone retries and knows what an error means.
+Chosen by whoever composes the program; the port is `port.ObjectStorage`. Every request goes through `s3_wire`, which retries
+and knows what an error means.
 
 SeaweedFS keeps objects in directories, and so stores "a//b", "a\b" or "/a" under other keys, lists in the order of a
 tree and creates missing buckets as it goes. Such keys are refused there (`UnfaithfulKey`), listings are sorted here,
 and the bucket is asked for before the first write.
 """
 
-import os
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-
-import obstore
-from obstore.exceptions import BaseError
-from obstore.store import S3Store
 
 from clary.storage.port import (
-    Credentials,
     CredentialsProvider,
     NoSuchBucket,
     NoSuchKey,
@@ -33,52 +22,23 @@ from clary.storage.port import (
     UnfaithfulKey,
     Writer,
 )
+from clary.storage.s3_read import DiskTrouble, InMemory, IntoFile
 from clary.storage.s3_upload import S3Writer
-from clary.storage.s3_wire import (
-    CONNECT_TIMEOUT_S,
-    READ_TIMEOUT_S,
-    Answer,
-    S3Wire,
-    decoded,
-    element,
-    elements,
-)
+from clary.storage.s3_wire import Answer, S3Wire, decoded, element, elements
 
-if TYPE_CHECKING:
-    from obstore import GetOptions
-    from obstore.store import S3Credential
-
-_CREDENTIALS_REREAD_S = 5
-_OBSTORE_TTL_MIN_S = 300  # obstore asks again as soon as less than this is left of what it was given
-
-# What obstore's path type keeps as it is (checked against it in the contract suite). Control characters, empty or dot
-# segments and outer slashes are refused or lost there.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 _IMPLIED_DIRECTORY = "application/x-directory"  # what SeaweedFS says of "a/" if there is no such object, but an "a/b"
 _BENT_BY_SEAWEEDFS = re.compile(r"\\|//|^/|(^|/)\.{1,2}(/|$)")
 
 
-def is_plain_key(key: str) -> bool:
-    """Whether obstore addresses exactly this key."""
-    return not _CONTROL.search(key) and not any(part in {"", ".", ".."} for part in key.split("/"))
-
-
 class S3Storage:
-    """See `port.ObjectStorage`. `credentials` is asked for (nearly) every request; obstore keeps them for 5 seconds.
+    """See `port.ObjectStorage`. `credentials` is asked for every request.
 
     A store that is away for less than `retry_total_s` seconds is waited for; beyond that, `Unreachable`.
     """
 
     def __init__(self, address: S3Address, credentials: CredentialsProvider, *, retry_total_s: float = 60.0) -> None:
-        self._address = address
-        self._credentials = credentials
         self._wire = S3Wire(address, credentials, retry_total_s=retry_total_s)
-        self._lock = threading.Lock()
-        self._stores: dict[str, S3Store] = {}
         self._seaweedfs: dict[str, bool] = {}
-        # obstore sends even loopback requests to a proxy that the environment names; our own client does not.
-        proxied = any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"))
-        self._use_obstore = not (proxied and urlsplit(address.endpoint_url).scheme == "http")
 
     def list_objects(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
         """See `port.ObjectStorage`. All pages are read before the first object is given, for the sake of the order."""
@@ -104,13 +64,6 @@ class S3Storage:
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
         """See `port.ObjectStorage`."""
-        if self._use_obstore and is_plain_key(key):
-            try:
-                found = obstore.head(self._store(bucket), key)
-            except (BaseError, OSError, ValueError):
-                pass  # as in `get`
-            else:
-                return ObjectInfo(key=key, size_bytes=found["size"], etag=found["e_tag"] or "")
         answer = self._head(bucket, key)
         return ObjectInfo(
             key=key, size_bytes=int(answer.headers.get("content-length", "0")), etag=answer.headers.get("etag", "")
@@ -128,24 +81,27 @@ class S3Storage:
         self, bucket: str, key: str, *, etag: str | None = None, start: int = 0, length: int | None = None
     ) -> bytes | memoryview:
         """See `port.ObjectStorage`."""
-        whole = start == 0 and length is None
-        if self._use_obstore and is_plain_key(key):
-            options: GetOptions = {}
-            if etag is not None:
-                options["if_match"] = etag
-            if length is not None:
-                options["range"] = (start, start + length)
-            elif not whole:
-                options["range"] = {"offset": start}
-            try:
-                return memoryview(obstore.get(self._store(bucket), key, options=options).bytes())
-            except (BaseError, OSError, ValueError):
-                pass  # its reasons are text alone: ask again in our own way, which retries and tells them apart
+        body = InMemory()
+        self._get(bucket, key, etag, start, length, body)
+        return memoryview(body.data)
+
+    def get_into(self, bucket: str, key: str, fd: int, *, start: int, length: int, etag: str | None = None) -> int:
+        """See `port.ObjectStorage`."""
+        body = IntoFile(fd, start, length)
+        try:
+            self._get(bucket, key, etag, start, length, body)
+        except DiskTrouble as error:
+            raise error.error from None
+        return body.length
+
+    def _get(
+        self, bucket: str, key: str, etag: str | None, start: int, length: int | None, body: InMemory | IntoFile
+    ) -> None:
         self._check_key(bucket, key)
         headers = {} if etag is None else {"if-match": etag}
-        if not whole:
+        if (start, length) != (0, None):
             headers["range"] = f"bytes={start}-" + ("" if length is None else str(start + length - 1))
-        return self._wire.request("GET", bucket, key, headers=headers).body
+        self._wire.request("GET", bucket, key, headers=headers, into=body)
 
     def put(self, bucket: str, key: str, data: bytes | memoryview, *, kms_key_id: str | None = None) -> None:
         """See `port.ObjectStorage`."""
@@ -212,33 +168,6 @@ class S3Storage:
         """The same, and that the bucket is there: SeaweedFS would create it."""
         self._is_seaweedfs(bucket)
         self._check_key(bucket, key)
-
-    def _store(self, bucket: str) -> S3Store:
-        with self._lock:
-            if bucket not in self._stores:
-                self._stores[bucket] = S3Store(
-                    bucket,
-                    endpoint=self._address.endpoint_url,
-                    region=self._address.region,
-                    client_options={
-                        "allow_http": urlsplit(self._address.endpoint_url).scheme == "http",
-                        "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
-                        "read_timeout": timedelta(seconds=READ_TIMEOUT_S),
-                        "timeout": timedelta(minutes=10),  # its default of 30 s would end a part on a slow line
-                    },
-                    retry_config={"max_retries": 0},
-                    credential_provider=self._obstore_credentials,
-                )
-            return self._stores[bucket]
-
-    def _obstore_credentials(self) -> "S3Credential":
-        credentials: Credentials = self._credentials()
-        return {
-            "access_key_id": credentials.access_key_id,
-            "secret_access_key": credentials.secret_access_key,
-            "token": credentials.session_token,
-            "expires_at": datetime.now(UTC) + timedelta(seconds=_OBSTORE_TTL_MIN_S + _CREDENTIALS_REREAD_S),
-        }
 
 
 def _objects(page: Answer, prefix: str) -> list[ObjectInfo]:

@@ -1,20 +1,21 @@
 """S3's REST requests, byte for byte: SigV4, one retry policy, and errors made of S3's answers.
 
-Called by `s3` for every request but the bulk of plain reads. It exists because the Rust client under `s3` models keys
-as paths: its listing matches whole segments only, loses the slash of folder markers and fails on a key such as "a//b";
-its presigned URLs carry no query of ours and pass through the same paths; its writer completes an upload that failed
-half-way. Keys here are opaque strings. The standard library is used because the instance program, which travels to
-other machines, starts with this and nothing heavier.
+Called by `s3` for every request. Keys are opaque strings here, as they are for S3; clients that take them for paths lose the
+slash of folder markers and fail on a key such as "a//b". The standard library is used because the instance program, which
+travels to other machines, starts with this and nothing heavier; the bodies of objects are read by `s3_read`.
 """
 
 import contextlib
+import functools
 import hashlib
 import hmac
 import http.client
 import os
 import random
 import re
+import socket
 import ssl
+import struct
 import threading
 import time
 import weakref
@@ -35,6 +36,7 @@ from clary.storage.port import (
     StorageError,
     Unreachable,
 )
+from clary.storage.s3_read import Body, UnknownLength, get
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
@@ -106,10 +108,12 @@ class S3Wire:
         body: bytes | memoryview = b"",
         accept: Callable[[Answer], bool] = lambda _answer: False,
         stop: threading.Event | None = None,
+        into: Body | None = None,
     ) -> Answer:
         """The answer to one request, if it is a success or `accept` takes it; else the error that it means.
 
-        Once `stop` is set, a failed attempt is the last.
+        Once `stop` is set, a failed attempt is the last. `into` gets the body of an object, which the answer lacks then.
+        Raises `s3_read.DiskTrouble` if it cannot be kept there.
         """
         path = f"/{quote(bucket, safe='')}" + (f"/{quote(key, safe='-_.~/')}" if key else "")
         line = "&".join(f"{quote(n, safe='-_.~')}={quote(v, safe='-_.~')}" for n, v in sorted((query or {}).items()))
@@ -121,7 +125,9 @@ class S3Wire:
             credentials = self._credentials()
             trouble: StorageError
             try:
-                answer = self._exchange(method, path, line, headers or {}, body=body, credentials=credentials)
+                answer = self._exchange(
+                    method, path, line, headers or {}, body=body, credentials=credentials, into=into
+                )
             except (OSError, http.client.HTTPException) as error:
                 trouble = Unreachable(f"{self._host_header}: {error or type(error).__name__}")
             else:
@@ -151,6 +157,7 @@ class S3Wire:
         *,
         body: bytes | memoryview,
         credentials: Credentials,
+        into: Body | None = None,
     ) -> Answer:
         signed = sign(
             method,
@@ -166,14 +173,14 @@ class S3Wire:
         connection, fresh = self._connect()
         try:
             try:
-                answer = _round_trip(connection, method, target, signed, body)
+                answer = self._ask(connection, method, target, signed, body, into)
             except (ConnectionError, http.client.BadStatusLine):
                 if fresh:
                     raise
                 # The server had closed the idle connection: that says nothing about its health.
                 connection.close()
                 connection, _ = self._connect(reuse=False)
-                answer = _round_trip(connection, method, target, signed, body)
+                answer = self._ask(connection, method, target, signed, body, into)
         except BaseException:
             connection.close()
             raise
@@ -185,6 +192,39 @@ class S3Wire:
                 return answer
         connection.close()
         return answer
+
+    def _ask(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        body: bytes | memoryview,
+        into: Body | None,
+    ) -> Answer:
+        if into is None:
+            return _round_trip(connection, method, target, headers, body)
+        try:
+            answer = self._get(connection, target, headers, into)
+        except UnknownLength:
+            connection.close()
+            self._open(connection)
+            answer = _round_trip(connection, method, target, headers, body)
+            if answer.status in {200, 206}:
+                into.give(answer.body)
+        return answer
+
+    def _get(self, connection: http.client.HTTPConnection, target: str, headers: dict[str, str], into: Body) -> Answer:
+        if not self._secure:
+            connection.sock.setblocking(True)  # the kernel's own time limit holds then, for splices too
+        try:
+            status, found, error = get(connection.sock, target, headers, into)
+        except BlockingIOError:
+            raise TimeoutError(f"nothing came for {READ_TIMEOUT_S:g} s") from None
+        connection.sock.settimeout(READ_TIMEOUT_S)
+        if found.get("connection", "").lower() == "close":
+            connection.close()
+        return Answer(status, found, error)
 
     def _connect(self, *, reuse: bool = True) -> tuple[http.client.HTTPConnection, bool]:
         with self._lock:
@@ -199,9 +239,14 @@ class S3Wire:
                 connection.set_tunnel(self._host, self._port)
         else:
             connection = http.client.HTTPConnection(host, port, timeout=CONNECT_TIMEOUT_S)
+        self._open(connection)
+        return connection, True
+
+    def _open(self, connection: http.client.HTTPConnection) -> None:
         connection.connect()
         connection.sock.settimeout(READ_TIMEOUT_S)
-        return connection, True
+        limit = struct.pack("ll", int(READ_TIMEOUT_S), 0)
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
 
 def _close_all(connections: list[http.client.HTTPConnection]) -> None:
@@ -271,14 +316,20 @@ def sign(
     canonical = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{payload_hash}"
     scope = f"{day}/{region}/s3/aws4_request"
     digest = hashlib.sha256(canonical.encode()).hexdigest()
-    secret = f"AWS4{credentials.secret_access_key}".encode()
-    for part in (day, region, "s3", "aws4_request"):
-        secret = hmac.digest(secret, part.encode(), "sha256")
+    secret = _signing_key(credentials.secret_access_key, day, region)
     signature = hmac.digest(secret, f"AWS4-HMAC-SHA256\n{amz_date}\n{scope}\n{digest}".encode(), "sha256").hex()
     signed["authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={credentials.access_key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
     )
     return signed
+
+
+@functools.lru_cache(maxsize=64)
+def _signing_key(secret_access_key: str, day: str, region: str) -> bytes:
+    secret = f"AWS4{secret_access_key}".encode()
+    for part in (day, region, "s3", "aws4_request"):
+        secret = hmac.digest(secret, part.encode(), "sha256")
+    return secret
 
 
 def error_of(answer: Answer, what: str) -> StorageError:

@@ -18,11 +18,12 @@ import msgspec
 
 from clary.storage.integrity import ATTEMPTS, Corrupt, FileDigest, md5, md5_of
 from clary.storage.port import ObjectStorage
-from clary.storage.reading import get_checked
+from clary.storage.reading import check_length, get_checked
 from clary.storage.selection import SelectedObject, Selection, checked_path
 
 PART_BYTES = 8 * 1024 * 1024
-_PARTS_IN_MEMORY = 8
+_PARTS_AT_ONCE = 8
+_IN_MEMORY_BYTES = 1024 * 1024
 _POLL_S = 0.1
 _PROGRESS_EVERY_S = 0.5
 _FILE_MODE = 0o644
@@ -63,7 +64,8 @@ def download(
     Files have mode 0644, directories 0755 (observed, SageMaker's File mode). Each object is read as it was listed (by
     its ETag, else `Changed`; other bytes than the ETag speaks of are read again, else `Corrupt`), written into `scratch` and renamed into place. `scratch` is on the same file system,
     outside `directory` (containers choke on stray files in a channel), by default beside it, and gone afterwards.
-    Memory: at most 8 parts of 8 MiB, and `concurrency` objects below that size.
+    Memory: at most `concurrency` objects of up to 1 MiB; larger ones go into their files as they come, 8 parts of 8 MiB
+    at a time.
 
     `on_progress` and `cancelled` are called in this thread, the latter ten times a second. Raises `Cancelled` within a
     second, `InsufficientDisk` (before the first byte where that is already plain), `StorageError`, or another `OSError`.
@@ -113,7 +115,7 @@ class _Download:
         self._directory = str(directory)  # texts: with thousands of small objects the joining of paths would show
         self._scratch = str(scratch)
         self._lock = threading.Lock()
-        self._parts_in_memory = threading.Semaphore(_PARTS_IN_MEMORY)
+        self._parts = threading.Semaphore(_PARTS_AT_ONCE)
         self._made = {""}
         self._tasks = self._plan()
         self._stopped = False
@@ -162,7 +164,7 @@ class _Download:
         for number, item in enumerate(self._selection.objects):
             path = f"{self._scratch}/{number}"
             self._make_directory(checked_path(item.relative_path, item.key).rpartition("/")[0])
-            if item.size_bytes <= PART_BYTES:
+            if item.size_bytes <= _IN_MEMORY_BYTES:
                 yield item, path, None, 0
                 continue
             partial = _PartialFile(path, item)
@@ -196,9 +198,8 @@ class _Download:
         self._finish(item, path, len(data))
 
     def _bring_part(self, item: SelectedObject, partial: _PartialFile, start: int) -> None:
-        with self._parts_in_memory:
-            length = min(PART_BYTES, item.size_bytes - start)
-            _write(partial.fd, get_checked(self._storage, self._bucket, item, start, length), start)
+        with self._parts:
+            length = self._get_part(item, partial, start)
         with self._lock:
             partial.parts_left -= 1
             complete = partial.parts_left == 0
@@ -225,15 +226,19 @@ class _Download:
         for _ in range(ATTEMPTS - 1):
             digest = FileDigest(partial.fd, item.size_bytes)
             for start in range(0, item.size_bytes, PART_BYTES):
-                with self._parts_in_memory:
+                with self._parts:
                     if self._stopped:
                         return
-                    length = min(PART_BYTES, item.size_bytes - start)
-                    _write(partial.fd, get_checked(self._storage, self._bucket, item, start, length), start)
-                digest.written(start, length)
+                    digest.written(start, self._get_part(item, partial, start))
             if digest.hexdigest() == md5_of(item.etag):
                 return
         raise Corrupt(self._bucket, item.key)
+
+    def _get_part(self, item: SelectedObject, partial: _PartialFile, start: int) -> int:
+        length = min(PART_BYTES, item.size_bytes - start)
+        came = self._storage.get_into(self._bucket, item.key, partial.fd, etag=item.etag, start=start, length=length)
+        check_length(self._bucket, item.key, came, length)
+        return length
 
     def _ought_to_fit(self, item: SelectedObject) -> bool:
         """Whether the ETag is an MD5 indeed. If the store says that one is not, no other of this transfer is taken for one:
