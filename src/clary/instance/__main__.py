@@ -107,11 +107,17 @@ def cached_channels(task: InstanceTask, files: InstanceFiles) -> "CachedChannels
     if not task.input_cache:
         return None
     from clary.instance.cached_channels import CachedChannels  # noqa: PLC0415 - as above
-    from clary.runtimes import overlays  # noqa: PLC0415
+    from clary.runtimes import overlays, sandbox_overlays  # noqa: PLC0415
     from clary.storage.cache import InputCache  # noqa: PLC0415
 
     cache = InputCache(Path(task.input_cache), limit_bytes=task.input_cache_bytes, endpoint_url=task.s3_endpoint_url)
-    return CachedChannels(cache=cache, overlays=overlays, files=files, log=_log.bind(host=task.host))
+    return CachedChannels(
+        cache=cache,
+        overlays=overlays,
+        in_sandbox=None if task.program.reference is not None else sandbox_overlays.make,
+        files=files,
+        log=_log.bind(host=task.host),
+    )
 
 
 def metric_finder(task: InstanceTask) -> FindMetrics:

@@ -1,11 +1,12 @@
 """Channels out of the input cache: a job gets private copies without paying for them.
 
-Called by `stage_channels`, and by `lifecycle` after a reboot. Where an overlay can be mounted, the channel is one, above the cache's
-own files; else the files are cloned or copied. Which it is shows when it is tried. What is in the cache, and who may have it, is
-`storage.cache`.
+Called by `stage_channels`, by `run_training`, and by `lifecycle` after a reboot. Where an overlay can be mounted, the channel is one,
+above the cache's own files: by us, or else by the sandbox for its program. Otherwise the files are cloned or copied. Which it is
+shows when it is tried. What is in the cache, and who may have it, is `storage.cache`.
 """
 
 import errno
+import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -16,26 +17,42 @@ from clary.base.telemetry import Logger
 from clary.instance.channel_plan import ChannelPlan
 from clary.instance.opt_ml import INPUT_DATA
 from clary.jobs.instance_files import InstanceFiles
-from clary.runtimes.port import Overlays, VolumeTrouble
+from clary.runtimes.port import Mount, Overlays, VolumeTrouble
 from clary.storage.cache import InputCache
 from clary.storage.cache_copy import copy_tree
 from clary.storage.transfer import InsufficientDisk, Progress
 
 
 class _Lent(msgspec.Struct, frozen=True, kw_only=True):
-    """A channel that lies in the cache: the tree below its overlay, and what it would take on the disk, in bytes."""
+    """A channel that lies in the cache: the tree below its overlay, and what it would take on the disk, in bytes.
+
+    `in_sandbox`: it is mounted when the program starts, for the program alone.
+    """
 
     channel_name: str
     tree: str
     size_bytes: int
+    in_sandbox: bool = False
 
 
 class CachedChannels:
-    """The channels of one instance that come by way of the cache."""
+    """The channels of one instance that come by way of the cache.
 
-    def __init__(self, *, cache: InputCache, overlays: Overlays, files: InstanceFiles, log: Logger) -> None:
+    `in_sandbox` prepares for an overlay that the program's own sandbox mounts (see `sandbox_overlays.make`); None if it has none.
+    """
+
+    def __init__(
+        self,
+        *,
+        cache: InputCache,
+        overlays: Overlays,
+        in_sandbox: Callable[[Path, Path], None] | None = None,
+        files: InstanceFiles,
+        log: Logger,
+    ) -> None:
         self._cache = cache
         self._overlays = overlays
+        self._in_sandbox = in_sandbox
         self._files = files
         self._log = log
 
@@ -70,15 +87,24 @@ class CachedChannels:
             self._cache.make_room(plan.selection.size_bytes)
             return False
         lent = _Lent(channel_name=channel_name, tree=str(tree), size_bytes=plan.selection.size_bytes)
-        try:
-            self._note([*others, lent])
-            self._overlays.attach(tree, self._own(channel_name), directory)
-        except OSError as error:
-            self._log.info("channel is copied from the cache", channel=channel_name, reason=str(error))
-            self._note(others)
-            return self._copy(plan, tree, directory, cancelled)
-        self._log.info("channel lies in the cache", channel=channel_name)
-        return True
+        if self._lend(lent, others, directory):
+            self._log.info("channel lies in the cache", channel=channel_name)
+            return True
+        self._note(others)
+        return self._copy(plan, tree, directory, cancelled)
+
+    def mounts(self) -> tuple[Mount, ...]:
+        """What the program's sandbox is to mount."""
+        return tuple(
+            Mount(
+                source=str(self._own(lent.channel_name)),
+                target=f"/opt/ml/{INPUT_DATA}/{lent.channel_name}",
+                read_only=False,
+                lower=lent.tree,
+            )
+            for lent in self._lent()
+            if lent.in_sandbox
+        )
 
     def attach_again(self, channel_names: Collection[str]) -> None:
         """Mount again what a reboot has unmounted of these channels, which were complete. Raises `VolumeTrouble`."""
@@ -89,9 +115,33 @@ class CachedChannels:
             try:
                 if not self._cache.has(tree):
                     raise FileNotFoundError(errno.ENOENT, "the cache has it no more", lent.tree)
-                self._overlays.attach_again(tree, self._own(name), self._directory(name))
+                if not lent.in_sandbox:
+                    self._overlays.attach_again(tree, self._own(name), self._directory(name))
             except OSError as error:
                 raise VolumeTrouble(f"channel {name} was lost when the machine went down: {error}") from None
+
+    def _lend(self, lent: _Lent, others: list[_Lent], directory: Path) -> bool:
+        """Have the channel be an overlay, if there can be one."""
+        tree, own = Path(lent.tree), self._own(lent.channel_name)
+        try:
+            self._note([*others, lent])
+            self._overlays.attach(tree, own, directory)
+        except OSError as error:
+            self._log.info("no overlay", channel=lent.channel_name, reason=str(error))
+        else:
+            return True
+        if self._in_sandbox is None:
+            return False
+        try:
+            self._in_sandbox(tree, own)
+            if directory.exists():
+                shutil.rmtree(directory)  # of an attempt that was cut short
+            directory.mkdir(mode=0o755)
+            self._note([*others, msgspec.structs.replace(lent, in_sandbox=True)])
+        except OSError as error:
+            self._log.info("no overlay in the sandbox", channel=lent.channel_name, reason=str(error))
+            return False
+        return True
 
     def _copy(self, plan: ChannelPlan, tree: Path, directory: Path, cancelled: Callable[[], bool]) -> bool:
         try:

@@ -265,6 +265,7 @@ class Lifecycle:
                     log=log,
                 ),
                 fast_file=FastFileMount(task, files, log),
+                lent=lambda: () if around.cached is None else around.cached.mounts(),
                 journal=journal,
                 stops=stops,
                 clock=clock,

@@ -77,6 +77,7 @@ class RunTraining:
         meter: InstanceMeter,
         pipes: Pipes,
         fast_file: FastFileMount,
+        lent: Callable[[], tuple[Mount, ...]],
         journal: Journal,
         checkpoints: CheckpointSync,
         stops: Stops,
@@ -91,6 +92,7 @@ class RunTraining:
         self._meter = meter
         self._pipes = pipes
         self._fast_file = fast_file
+        self._lent = lent
         self._journal = journal
         self._checkpoints = checkpoints
         self._stops = stops
@@ -185,7 +187,12 @@ class RunTraining:
         try:
             limits = program_limits(self._task, cpus=os.cpu_count() or 1, memory_bytes=_memory_bytes())
             spec = program_spec(
-                self._task, self._files, self._runtime.network_interface, limits, self._journal.state.image
+                self._task,
+                self._files,
+                self._runtime.network_interface,
+                limits,
+                self._journal.state.image,
+                lent=self._lent(),
             )
             self._pipes.make()
             self._fast_file.start()
@@ -259,9 +266,15 @@ class RunTraining:
 
 
 def program_spec(
-    task: InstanceTask, files: InstanceFiles, network_interface: str, limits: Limits, image: str | None = None
+    task: InstanceTask,
+    files: InstanceFiles,
+    network_interface: str,
+    limits: Limits,
+    image: str | None = None,
+    *,
+    lent: tuple[Mount, ...] = (),
 ) -> ProgramSpec:
-    """What the runtime is to start: in a container of `image`, if one is given. Pure."""
+    """What the runtime is to start: in a container of `image`, if one is given. `lent` are channels out of the cache. Pure."""
     return ProgramSpec(
         argv=argv(task),
         environment=program_environment(task, network_interface),
@@ -273,6 +286,7 @@ def program_spec(
             *checkpoint_place.mounts(task.checkpoint_config, files),
             *(Mount(source=path, target=path) for path in task.program.read_only_paths),
             *file_systems.mounts(task),
+            *lent,
             *fast_file_mount.mounts(task, files),
         ),
         directory=str(files.program),

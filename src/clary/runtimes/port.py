@@ -32,12 +32,15 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
 
     With `within` it is a directory that is not ours, below that one, where others may have put links: such as lead out are
     refused when it is mounted (`CannotStart`). What it holds is neither changed nor deleted when the program has ended.
+    With `lower` the program sees that directory, which it cannot change; what it writes goes to the directory `source`, which
+    `sandbox_overlays` has made. For the runtime of processes alone.
     """
 
     source: str
     target: str
     read_only: bool = True
     within: str | None = None
+    lower: str | None = None
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

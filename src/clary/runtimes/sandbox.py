@@ -35,7 +35,8 @@ _LINKS_FOLLOWED_AT_MOST = 40  # the kernel's own limit
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One thing in the view, at the path `at`: a host path, a symbolic link, or (neither) an empty file system.
 
-    `fd` is an open descriptor of the host path, which then means whatever was opened.
+    `fd` is an open descriptor of the host path, which then means whatever was opened. `changes` is the directory that takes
+    what is written, if the host path is not to be changed: an overlay.
     """
 
     at: str
@@ -43,6 +44,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     link: str | None = None
     read_only: bool = True
     fd: int | None = None
+    changes: str | None = None
 
 
 def etc_files(spec: ProgramSpec) -> dict[str, str]:
@@ -69,8 +71,7 @@ def view(spec: ProgramSpec, etc: Path, opened: Mapping[Mount, int] = MappingProx
     entries += [Entry(at=at) for at in ("/run", "/var/tmp") if at not in _targets(spec)]  # noqa: S108
     entries += [Entry(at="/tmp")] if "/tmp" not in _targets(spec) else []  # noqa: S108
     entries.append(Entry(at="/var/run", link="../run"))
-    entries += [Entry(at=m.target, source=m.source, read_only=m.read_only, fd=opened.get(m)) for m in spec.mounts]
-    return tuple(entries)
+    return (*entries, *(_mounted(mount, opened.get(mount)) for mount in spec.mounts))
 
 
 def options(spec: ProgramSpec, entries: tuple[Entry, ...], nodes: Path | None = None) -> list[str]:
@@ -92,6 +93,8 @@ def options(spec: ProgramSpec, entries: tuple[Entry, ...], nodes: Path | None = 
     for entry in entries:
         if entry.link is not None:
             chosen += ["--symlink", entry.link, entry.at]
+        elif entry.changes is not None and entry.source is not None:
+            chosen += overlay_options(entry.source, entry.changes, entry.at)
         elif entry.fd is not None:
             chosen += ["--ro-bind-fd" if entry.read_only else "--bind-fd", str(entry.fd), entry.at]
         elif entry.source is not None:
@@ -104,6 +107,11 @@ def options(spec: ProgramSpec, entries: tuple[Entry, ...], nodes: Path | None = 
     if spec.working_directory != "/":
         chosen += ["--dir", spec.working_directory]
     return [*chosen, "--chdir", spec.working_directory]
+
+
+def overlay_options(lower: str, changes: str, at: str) -> list[str]:
+    """The options of bubblewrap for an overlay; `changes` holds the directories upper and work."""
+    return ["--overlay-src", lower, "--overlay", f"{changes}/upper", f"{changes}/work", at]
 
 
 def on_host(entries: tuple[Entry, ...], path: str) -> Path | None:
@@ -139,6 +147,12 @@ def _look(entries: tuple[Entry, ...], path: str) -> tuple[Path | None, str | Non
         host = Path(entry.source + path[len(entry.at) :])
         return host, str(host.readlink()) if host.is_symlink() else None
     return None, None
+
+
+def _mounted(mount: Mount, fd: int | None) -> Entry:
+    if mount.lower is not None:
+        return Entry(at=mount.target, source=mount.lower, read_only=False, changes=mount.source)
+    return Entry(at=mount.target, source=mount.source, read_only=mount.read_only, fd=fd)
 
 
 def _targets(spec: ProgramSpec) -> set[str]:
