@@ -8,6 +8,7 @@ import pytest
 
 from clary.runtimes import volumes
 from each_runtime import EACH_RUNTIME, PROCESSES
+from ordinary_user import ordinary_user
 from server import new_name, serving, wait
 
 pytest_plugins = ["server"]
@@ -102,6 +103,31 @@ def test_whatever_a_job_does_to_its_channel_the_next_one_sees_nothing_of_it(serv
     assert json.loads(said[0][0])[1] is True
     assert trees(server).count(8) == 1
     released(server)
+
+
+def test_an_ordinary_user_has_the_same():
+    """The sandbox mounts the overlay, for the program alone. Directories cannot be renamed in one go there, as `mv` knows."""
+    program = VANDAL.replace('os.rename(root + "/sub", ', 'shutil.move(root + "/sub", ')
+    with (
+        ordinary_user(group_of="/tmp") as user,
+        serving(user=user, CLARY_INPUT_CACHE_BYTES=str(1 << 30)) as server,
+    ):
+        bucket = server.bucket()
+        channels, names = put(server, bucket), [new_name("user") for _ in range(3)]
+        for name in names[:2]:
+            assert server.run(name, bucket, program=program, channels=channels)["TrainingJobStatus"] == "Completed"
+        assert server.lines(names[0]) == server.lines(names[1])
+        found = json.loads(server.lines(names[0])[0])
+        assert (found[0], found[1], found[2]["1"][:2]) == ("0o40755", True, ["0o100644", 0])
+        server.client("sagemaker").create_training_job(**server.job(names[2], bucket, program=SLOW, channels=channels))
+        server.reach(names[2], "Training")
+        lent = json.loads((server.home / "instances" / f"{names[2]}-a1-algo-1" / "cached.json").read_text())
+        server.client("sagemaker").stop_training_job(TrainingJobName=names[2])
+        assert server.end(names[2])["TrainingJobStatus"] == "Stopped"
+        released(server)
+    if not lent:
+        pytest.skip("channels are copied here: this kernel lets no user mount overlays")
+    assert [each["in_sandbox"] for each in lent] == [True, True]
 
 
 def test_a_changed_object_comes_anew(server):
