@@ -106,6 +106,7 @@ class FastFileMount:
         except OSError as error:
             raise CannotStart(f"FastFile channels cannot be mounted: {error}") from error
         self._wait_for(self._server)
+        fuse.read_in_large_pieces(self._files.fast_file)
         faults.point("fast_file.mounted")
         self._log.info("channels mounted", pid=self._server.pid)
 

@@ -29,6 +29,7 @@ _OF_ONE_BYTES = 32 * 1024 * 1024
 _OF_ONE_AT_LEAST_BYTES = 2 * 1024 * 1024
 _FIRST_BYTES = 512 * 1024
 _BLOCK_BYTES = (256 * 1024, 8 * 1024 * 1024)
+_UNSEEN_BYTES = 16 * 1024 * 1024
 _AT_ONCE = 24
 _IDLE_S = 2.0
 
@@ -151,7 +152,12 @@ class ReadAhead:
         window = min(window, max(_OF_ONE_AT_LEAST_BYTES, self._limit // max(1, active)))
         length = min(max(window // 4, _BLOCK_BYTES[0]), _BLOCK_BYTES[1])
         while position < size and position - file.pattern.next < window:
-            end = min(position + length, size, *(block.start for block in file.blocks if block.start > position))
+            # Pieces that begin where the store's own do cost it less, and all but the first few are equal.
+            end = min(
+                (position // length + 1) * length,
+                size,
+                *(block.start for block in file.blocks if block.start > position),
+            )
             if not self._room(end - position, file):
                 return
             self._ask(file, position, end)
@@ -246,8 +252,10 @@ class OpenFile:
             break
         else:
             raise StorageError(f"s3://{self.entry.bucket}/{self.entry.key}: no room to read it")
-        if end == self.entry.size_bytes and self._digest is not None and not self._digest.fits(self._ahead.reader):
-            raise Corrupt(self.entry.bucket, self.entry.key, attempts=1)
+        if self._digest is not None:
+            self._digest.wait_for(end - _UNSEEN_BYTES)
+            if end == self.entry.size_bytes and not self._digest.fits(self._ahead.reader):
+                raise Corrupt(self.entry.bucket, self.entry.key, attempts=1)
         self._ahead.read(self)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -293,6 +301,7 @@ class _Digest:
         self._over = threading.Event()
         self._found: str | None = None
         self._lock = threading.Lock()
+        self._moved = threading.Condition(self._lock)
 
     def follow(self, block: _Block) -> None:
         """A block was asked for."""
@@ -302,7 +311,14 @@ class _Digest:
             self._give_up()
             return
         self._asked_to = block.end
-        block.data.add_done_callback(lambda data: self._came(block.start, data))
+        start = block.start  # a callback that knew the block would keep its bytes until the next garbage collection
+        block.data.add_done_callback(lambda data: self._came(start, data))
+
+    def wait_for(self, position: int) -> None:
+        """Wait until the bytes up to a position have been looked at: those that wait for it are held in memory."""
+        if self._position < position <= self._asked_to and not self._over.is_set():
+            with self._moved:
+                self._moved.wait_for(lambda: self._position >= position or self._over.is_set())
 
     def fits(self, reader: Reader) -> bool:
         """Whether all bytes are right, as far as can be known. Waits for those that were asked for."""
@@ -327,12 +343,19 @@ class _Digest:
                     self._busy = False
                     break
             self._md5.update(piece)
-            self._position += len(piece)
+            with self._moved:
+                self._position += len(piece)
+                self._moved.notify_all()
         if self._position == self._entry.size_bytes and not self._over.is_set():
             self._found = self._md5.hexdigest()
-            self._over.set()
+            self._end()
 
     def _give_up(self) -> None:
-        self._over.set()
         with self._lock:
             self._waiting.clear()
+        self._end()
+
+    def _end(self) -> None:
+        self._over.set()
+        with self._moved:
+            self._moved.notify_all()
