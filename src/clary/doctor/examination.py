@@ -52,6 +52,10 @@ def examine(command_line: Mapping[str, str | None], environment: Mapping[str, st
         ("home", lambda: place.home_finding(place.gather_home(settings.home))),
         ("disk", lambda: place.disk_finding(place.gather_space(settings.home))),
         ("file system", lambda: place.file_system_finding(place.gather_file_system(settings.home))),
+        (
+            "input cache",
+            lambda: place.cache_finding(place.gather_cache(settings.input_cache, settings.input_cache_bytes)),
+        ),
         *((at[0], partial(_listening, home, *at)) for at in listeners),
         ("clock", lambda: machine.clock_finding(_clock(settings.home, engine))),
         ("memory", lambda: machine.memory_finding(machine.gather_memory())),

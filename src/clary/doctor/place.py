@@ -136,6 +136,46 @@ def gather_space(path: Path) -> Space:
     )
 
 
+class CacheFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The input cache: its bound in bytes (0: there is none), and the directory; `open_to` says who else may write to it."""
+
+    limit_bytes: int
+    space: Space | None = None
+    directory: Path = Path()
+    open_to: str = ""
+
+
+def cache_finding(facts: CacheFacts) -> Finding:
+    """Whether the input cache will be used."""
+    name, found = "input cache", f"up to {facts.limit_bytes / GIB:.1f} GiB in {facts.directory}"
+    if not facts.limit_bytes:
+        return ok(name, "off (setting input_cache_bytes)")
+    if facts.open_to:
+        return warning(
+            name,
+            f"{facts.directory} will not be used: {facts.open_to} may write to it",
+            "chmod go-w and chown it, or choose another directory (setting input_cache)",
+        )
+    if facts.space is not None and facts.space.total_bytes < facts.limit_bytes:
+        return warning(
+            name, f"{found}, on a disk of {facts.space.total_bytes / GIB:.1f} GiB", "lower input_cache_bytes"
+        )
+    return ok(name, found)
+
+
+def gather_cache(directory: Path, limit_bytes: int) -> CacheFacts:
+    """Look, without writing. Raises OSError."""
+    if not limit_bytes:
+        return CacheFacts(limit_bytes=0)
+    about = directory.stat() if directory.exists() else None
+    open_to = ""
+    if about is not None and about.st_uid != os.geteuid():
+        open_to = _user(about.st_uid)
+    elif about is not None and about.st_mode & 0o022:
+        open_to = "other users"
+    return CacheFacts(limit_bytes=limit_bytes, space=gather_space(directory), directory=directory, open_to=open_to)
+
+
 class FileSystem(msgspec.Struct, frozen=True, kw_only=True):
     """The file system at `path`. `holes`: whether disk space can be cut out of a file; None: that could not be tried."""
 

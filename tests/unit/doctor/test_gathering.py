@@ -89,6 +89,28 @@ def test_volumes_as_the_setting_wants_them(tmp_path, monkeypatch, setting, probl
     assert (finding.cure == "apt-get install e2fsprogs") is (level is not Level.OK)
 
 
+@pytest.mark.parametrize(
+    ("mode", "limit", "level", "words"),
+    [
+        (None, "0", Level.OK, "off"),
+        (None, str(1 << 30), Level.OK, "up to 1.0 GiB in "),
+        (0o700, str(1 << 30), Level.OK, "up to 1.0 GiB in "),
+        (0o777, str(1 << 30), Level.WARNING, "will not be used: other users may write to it"),
+        (0o700, str(1 << 52), Level.WARNING, "on a disk of"),
+    ],
+)
+def test_the_input_cache(tmp_path, mode, limit, level, words):
+    """A directory that is not safe to use is not used, and the operator hears of it."""
+    directory = tmp_path / "cache"
+    if mode is not None:
+        directory.mkdir()
+        directory.chmod(mode)
+    environment = {"CLARY_INPUT_CACHE_BYTES": limit, "CLARY_INPUT_CACHE": str(directory)}
+    finding = {one.name: one for one in examination.examine({"home": str(tmp_path)}, environment)}["input cache"]
+    assert finding.level is level
+    assert words in finding.found
+
+
 def test_an_engine_that_is_switched_off_is_not_looked_for(tmp_path):
     found = {one.name: one for one in examination.examine({"home": str(tmp_path)}, {"CLARY_CONTAINER_ENGINE": "none"})}
     assert "switched off" in found["engine"].found
