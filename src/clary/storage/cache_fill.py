@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -40,6 +40,7 @@ class Fill:
         self.files = self._root / "files"
         self.scratch = self._root / "scratch"
         self.claims = _Claims(files=tuple(claimed), space_bytes=space_bytes)
+        self._come: list[IndexedFile] = []
         self._root.mkdir(mode=0o700)
         self.files.mkdir()
         self.files.chmod(0o755)
@@ -58,6 +59,7 @@ class Fill:
         for file in self.claims.files:
             with contextlib.suppress(FileNotFoundError):
                 self._place.add_object(f"{self.files}/{file.path}", file)
+                self._come.append(file)
         faults.point("cache.adopted")
 
     def lay_out(self, name: str, wanted: Sequence[IndexedFile], directories: Collection[str]) -> bool:
@@ -65,13 +67,13 @@ class Fill:
         made = {""}
         for path in (*directories, *(file.path.rpartition("/")[0] for file in wanted)):
             _make_directory(str(self.files), path, made)
+        came = {file.path for file in self.claims.files}
         for file in wanted:
-            try:
-                os.link(self._place.object_path(file.name), f"{self.files}/{file.path}")
-            except FileExistsError:
-                continue
-            except FileNotFoundError:
-                return False
+            if file.path not in came:
+                try:
+                    os.link(self._place.object_path(file.name), f"{self.files}/{file.path}")
+                except FileNotFoundError:
+                    return False
         tree = self._root / "tree"
         tree.mkdir(mode=0o700)
         (tree / "users").mkdir()
@@ -94,7 +96,7 @@ class Fill:
         """Give up what was claimed, and what was promised beyond what came."""
         try:
             with self._place.locked():
-                _settle(self._place, self._root, self.claims)
+                _settle(self._place, self._root, self.claims, self._come)
                 gone = self._place.doom(self._root)
         finally:
             os.close(self._lock)
@@ -137,29 +139,28 @@ def sweep(place: CachePlace) -> list[Path]:
             with contextlib.suppress(OSError):
                 if os.path.getsize(path) == file.size_bytes:  # noqa: PTH202 - there are thousands
                     place.add_object(path, file)
-        _settle(place, root, claims)
+        _settle(place, root, claims, _here(place, claims))
         doomed.append(place.doom(root))
     if dead or place.ledger() is None:
         # A fill may have died, or an eviction, between what it did and the book.
         claims_alive = [_claims(place.fills / token) for token in place.names(place.fills)]
-        promised = sum(claims.space_bytes - _come(place, claims) for claims in claims_alive)
+        promised = sum(claims.space_bytes - _space(_here(place, claims)) for claims in claims_alive)
         place.write_ledger(taken(place) + promised)
     return doomed
 
 
-def _come(place: CachePlace, claims: _Claims) -> int:
-    """The space of those objects of a fill that are there, in bytes."""
-    return sum(object_space(file.size_bytes) for file in _here(place, claims))
+def _space(files: Iterable[IndexedFile]) -> int:
+    return sum(object_space(file.size_bytes) for file in files)
 
 
 def _here(place: CachePlace, claims: _Claims) -> list[IndexedFile]:
+    """Those objects of a fill that are there."""
     return [file for file in claims.files if os.path.exists(place.object_path(file.name))]  # noqa: PTH110
 
 
-def _settle(place: CachePlace, root: Path, claims: _Claims) -> None:
-    """Exchange the promise for what there is; objects that came without a tree are kept as one without files."""
-    place.book(_come(place, claims) - claims.space_bytes)
-    here = _here(place, claims)
+def _settle(place: CachePlace, root: Path, claims: _Claims, here: Sequence[IndexedFile]) -> None:
+    """Exchange the promise for what is here of it; objects that came without a tree are kept as one without files."""
+    place.book(_space(here) - claims.space_bytes)
     if not here or not (root / "files").exists():  # the tree has them
         return
     rest = root / "rest"
