@@ -100,6 +100,21 @@ def test_writes_its_output(job, bucket):
     job.abort_multipart_upload(Bucket=bucket, Key="output/job/big2", UploadId=upload)
 
 
+def test_looks_for_its_own_unfinished_uploads(job, weed_store, bucket):
+    """Those below its output prefix, and no others."""
+    client = weed_store.client()
+    begun = {
+        key: client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+        for key in ("output/job/left", "output/other")
+    }
+    listed = job.list_multipart_uploads(Bucket=bucket, Prefix="output/job/left")["Uploads"]
+    assert [(upload["Key"], upload["UploadId"]) for upload in listed] == [("output/job/left", begun["output/job/left"])]
+    for prefix in ("", "output/", "output/other", "train/"):
+        assert _code(job.list_multipart_uploads, Bucket=bucket, Prefix=prefix) == "AccessDenied"
+    for key, upload in begun.items():
+        client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+
+
 @pytest.mark.parametrize("key", ["secret/k", "train-private", "output/old", "output/job/x", "singles"])
 def test_reads_nothing_else(job, bucket, key):
     """No object outside the grants is read, not even one whose name begins like a granted one, nor what it wrote."""

@@ -278,7 +278,7 @@ class TestWriting:
         assert adapter.uploads() == 0
 
     def test_leftovers_of_a_killed_writer_can_be_abandoned(self, adapter):
-        """`abort_uploads` ends unfinished uploads of exactly that key, and counts them."""
+        """`abort_uploads` ends unfinished uploads of exactly those keys, and counts them."""
         with contextlib.ExitStack() as stack:
             for key in ("a", "a", "ab"):
                 writer = adapter.storage.open_writer(adapter.bucket, key)
@@ -286,9 +286,10 @@ class TestWriting:
                 left.write(bytes(PART_BYTES + 1))
                 stack.callback(lambda writer=writer: writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None))
             assert adapter.uploads() == 3
-            assert adapter.storage.abort_uploads(adapter.bucket, "a") == 2
+            assert adapter.storage.abort_uploads(adapter.bucket, {"a"}) == 2
             assert adapter.uploads() == 1
-            assert adapter.storage.abort_uploads(adapter.bucket, "a") == 0
+            assert adapter.storage.abort_uploads(adapter.bucket, {"a"}) == 0
+            assert adapter.storage.abort_uploads(adapter.bucket, {"a", "ab", "b"}) == 1
 
     def test_replacing_is_atomic_for_readers(self, adapter):
         """A reader during a replacement sees the old bytes or the new, whole."""

@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -106,9 +106,9 @@ class DirectoryStorage:
             raise StorageError("an object needs a key")
         return _DirectoryWriter(self._bucket(bucket), key)
 
-    def abort_uploads(self, bucket: str, key: str) -> int:
+    def abort_uploads(self, bucket: str, keys: Collection[str]) -> int:
         """See `port.ObjectStorage`."""
-        left = list(self._bucket(bucket).glob(f"{_name(key)}.*{_UPLOAD}"))
+        left = [path for key in keys for path in self._bucket(bucket).glob(f"{_name(key)}.*{_UPLOAD}")]
         for path in left:
             path.unlink(missing_ok=True)
         return len(left)

@@ -3,7 +3,7 @@
 import os
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -101,10 +101,10 @@ class FaultyStorage:
         self._call("open_writer", key)
         return self._writing(self._inner.open_writer(bucket, key, kms_key_id=kms_key_id), key)
 
-    def abort_uploads(self, bucket: str, key: str) -> int:
-        """See `port.ObjectStorage`."""
-        self._call("abort_uploads", key)
-        return self._inner.abort_uploads(bucket, key)
+    def abort_uploads(self, bucket: str, keys: Collection[str]) -> int:
+        """See `port.ObjectStorage`. Its calls are noted without their keys."""
+        self._call("abort_uploads", "")
+        return self._inner.abort_uploads(bucket, keys)
 
     def delete(self, bucket: str, key: str) -> None:
         """See `port.ObjectStorage`."""

@@ -26,7 +26,7 @@ from clary.base.files import write_atomically
 from clary.storage.mirror_plan import Look, Mark, is_synced, look_at, plan
 from clary.storage.port import ObjectStorage, StorageError
 from clary.storage.tree import Member, walk
-from clary.storage.upload import FileChanged, is_text, upload_as_found
+from clary.storage.upload import FileChanged, abandon_leftovers, is_text, upload_as_found
 from clary.storage.uri import S3Location
 
 _AT_ONCE = 4
@@ -134,7 +134,11 @@ class Mirror:
 
     def _remember(self, found: Mapping[str, Mark]) -> dict[str, Mark | None]:
         with suppress(FileNotFoundError, msgspec.DecodeError):
-            return msgspec.json.decode(self._record.read_bytes(), type=dict[str, Mark | None])
+            known = msgspec.json.decode(self._record.read_bytes(), type=dict[str, Mark | None])
+            unfinished = {self._location.key + path for path, mark in known.items() if mark is None}
+            if unfinished:  # whoever noted them was killed, and their files may never be uploaded again
+                abandon_leftovers(self._storage, self._location.bucket, unfinished)
+            return known
         paths = (
             info.key.removeprefix(self._location.key)
             for info in self._storage.list_objects(self._location.bucket, self._location.key)

@@ -13,7 +13,7 @@ threads at once. Planning (what to move, and to where) is `selection`; moving ma
     └── UnfaithfulKey    this store would keep the object under another key than the one asked for
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -155,8 +155,8 @@ class ObjectStorage(Protocol):
         """
         ...
 
-    def abort_uploads(self, bucket: str, key: str) -> int:
-        """Abandon unfinished uploads of exactly this key, left by a writer whose process was killed; their number."""
+    def abort_uploads(self, bucket: str, keys: Collection[str]) -> int:
+        """Abandon unfinished uploads of exactly these keys, left by a writer whose process was killed; their number."""
         ...
 
     def delete(self, bucket: str, key: str) -> None:

@@ -9,8 +9,9 @@ and the bucket is asked for before the first write.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
+from os.path import commonprefix
 
 from clary.storage.port import (
     CredentialsProvider,
@@ -113,18 +114,23 @@ class S3Storage:
         self._check_write(bucket, key)
         return S3Writer(self._wire, bucket, key, _encryption(kms_key_id))
 
-    def abort_uploads(self, bucket: str, key: str) -> int:
-        """See `port.ObjectStorage`."""
-        self._check_key(bucket, key)
-        answer = self._wire.request("GET", bucket, query={"uploads": "", "prefix": key, "encoding-type": "url"})
+    def abort_uploads(self, bucket: str, keys: Collection[str]) -> int:
+        """See `port.ObjectStorage`. One request for each thousand uploads under what the keys begin with."""
         aborted = 0
-        for upload in elements(answer.body, "Upload"):
-            if decoded(element(upload, "Key")) != key:
-                continue
-            query = {"uploadId": element(upload, "UploadId")}
-            self._wire.request("DELETE", bucket, key, query=query, accept=lambda answer: answer.status == 404)
-            aborted += 1
-        return aborted
+        common = commonprefix([*keys])  # noqa: RUF071  a raw prefix, not a path
+        query = {"uploads": "", "prefix": common, "encoding-type": "url"}
+        while True:
+            page = self._wire.request("GET", bucket, query=query).body
+            for upload in elements(page, "Upload"):
+                key, upload_id = decoded(element(upload, "Key")), element(upload, "UploadId")
+                if key in keys:
+                    gone = {"uploadId": upload_id}
+                    self._wire.request("DELETE", bucket, key, query=gone, accept=lambda answer: answer.status == 404)
+                    aborted += 1
+            query["key-marker"] = decoded(element(page, "NextKeyMarker"))
+            query["upload-id-marker"] = element(page, "NextUploadIdMarker")
+            if element(page, "IsTruncated") != "true" or not query["key-marker"]:
+                return aborted
 
     def delete(self, bucket: str, key: str) -> None:
         """See `port.ObjectStorage`."""

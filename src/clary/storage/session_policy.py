@@ -23,6 +23,7 @@ POLICY_LIMIT_BYTES = 2048
 _READ = "s3:GetObject"
 _DELETE = "s3:DeleteObject"
 _LIST = "s3:ListBucket"
+_LIST_UPLOADS = "s3:ListBucketMultipartUploads"
 # A multipart upload needs no action beyond these; ListMultipartUploadParts is refused by the embedded store.
 _WRITE = ["s3:PutObject", "s3:AbortMultipartUpload"]
 _MEANINGFUL = ("*", "?", "${")
@@ -33,8 +34,8 @@ class UngrantableName(ValueError):
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """Leave to read (get and list), to write (put, multipart uploads), or to sync (both, and delete) below `prefix`, a raw
-    string prefix.
+    """Leave to read (get and list), to write (put, multipart uploads, and look for those left unfinished), or to sync (both,
+    and delete) below `prefix`, a raw string prefix.
 
     With `exact`, `prefix` is the key of the one object granted. An empty prefix grants the whole bucket. Writing implies
     neither reading nor deleting.
@@ -88,10 +89,8 @@ def _document(grants: list[Grant]) -> str:
     statements: list[dict[str, object]] = []
     listers = [grant for grant in grants if grant.access != "write"]
     statements += _allowing(_READ, [grant for grant in grants if grant.access == "read"])
-    statements += [
-        _listing(bucket, [grant for grant in listers if grant.bucket == bucket])
-        for bucket in dict.fromkeys(grant.bucket for grant in listers)
-    ]
+    statements += _listing(_LIST, listers)
+    statements += _listing(_LIST_UPLOADS, [grant for grant in grants if grant.access != "read"])
     statements += _allowing(_WRITE, [grant for grant in grants if grant.access == "write"])
     statements += _allowing([_READ, *_WRITE, _DELETE], [grant for grant in grants if grant.access == "sync"])
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, separators=(",", ":"), ensure_ascii=False)
@@ -103,8 +102,15 @@ def _allowing(action: str | list[str], grants: list[Grant]) -> list[dict[str, ob
     return [{"Effect": "Allow", "Action": action, "Resource": [_objects(grant) for grant in grants]}]
 
 
-def _listing(bucket: str, grants: list[Grant]) -> dict[str, object]:
-    statement: dict[str, object] = {"Effect": "Allow", "Action": _LIST, "Resource": f"arn:aws:s3:::{bucket}"}
+def _listing(action: str, grants: list[Grant]) -> list[dict[str, object]]:
+    return [
+        _listing_of(action, bucket, [grant for grant in grants if grant.bucket == bucket])
+        for bucket in dict.fromkeys(grant.bucket for grant in grants)
+    ]
+
+
+def _listing_of(action: str, bucket: str, grants: list[Grant]) -> dict[str, object]:
+    statement: dict[str, object] = {"Effect": "Allow", "Action": action, "Resource": f"arn:aws:s3:::{bucket}"}
     if all(
         grant.prefix for grant in grants
     ):  # a whole bucket is listed with no prefix at all, which no condition meets

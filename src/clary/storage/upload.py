@@ -1,11 +1,11 @@
-"""From files to objects: an archive, a tree as it is, or one file.
+"""From files to objects: an archive, a tree as it is, or one file of it.
 
 Called when artifacts are uploaded and checkpoints synchronised. Running any of these again after a crash ends in the
 same objects. What a tree gives, and how links are treated, is `tree`; downloads are `transfer`.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def upload_archive(
     The object appears whole or not at all. Parameters as in `archive.pack`; raises what that raises, `StorageError`,
     or `Cancelled`.
     """
-    _abandon_leftovers(storage, bucket, key)
+    abandon_leftovers(storage, bucket, {key})
     with storage.open_writer(bucket, key, kms_key_id=kms_key_id) as writer:
         return pack(roots, writer, seen_as=seen_as, on_skip=on_skip, check=lambda: _check(cancelled))
 
@@ -93,15 +93,6 @@ def upload_tree(
     return len(files)
 
 
-def upload_file(storage: ObjectStorage, bucket: str, key: str, path: Path, *, kms_key_id: str | None = None) -> None:
-    """Make the object `key` the content of one regular file; links are not followed. Raises `OSError`, `StorageError`."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        _upload_fd(storage, bucket, key, fd, kms_key_id=kms_key_id, cancelled=lambda: False)
-    finally:
-        os.close(fd)
-
-
 def upload_as_found(
     storage: ObjectStorage,
     bucket: str,
@@ -122,7 +113,7 @@ def upload_as_found(
             _check_unchanged(fd, member)
             storage.put(bucket, key, data)
             return
-        _abandon_leftovers(storage, bucket, key)
+        abandon_leftovers(storage, bucket, {key})
         with storage.open_writer(bucket, key) as writer:
             for offset in range(0, member.size_bytes, _BLOCK_BYTES):
                 _check(cancelled)
@@ -165,7 +156,7 @@ def _upload_fd(
     if size_bytes <= _SMALL_BYTES:
         storage.put(bucket, key, os.pread(fd, size_bytes, 0), kms_key_id=kms_key_id)
         return
-    _abandon_leftovers(storage, bucket, key)
+    abandon_leftovers(storage, bucket, {key})
     with storage.open_writer(bucket, key, kms_key_id=kms_key_id) as writer:
         offset = 0
         while block := os.pread(fd, _BLOCK_BYTES, offset):
@@ -174,12 +165,15 @@ def _upload_fd(
             offset += len(block)
 
 
-def _abandon_leftovers(storage: ObjectStorage, bucket: str, key: str) -> None:
-    """Free what an upload that was killed half-way still occupies. Its object is not at stake, so a refusal is none."""
+def abandon_leftovers(storage: ObjectStorage, bucket: str, keys: Collection[str]) -> None:
+    """Free what uploads of these keys that were killed half-way still occupy.
+
+    Their objects are not at stake, so a refusal is no failure. Raises `StorageError` for anything else.
+    """
     try:
-        storage.abort_uploads(bucket, key)
+        storage.abort_uploads(bucket, keys)
     except AccessDenied as error:
-        _log.debug("leftovers_not_listed", bucket=bucket, key=key, error=str(error))
+        _log.debug("leftovers_not_listed", bucket=bucket, keys=len(keys), error=str(error))
 
 
 def _check(cancelled: Callable[[], bool]) -> None:

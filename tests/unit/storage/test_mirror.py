@@ -1,5 +1,6 @@
 """Objects follow a directory: what is uploaded and deleted when, what is left alone, and what a crash or a fault leaves."""
 
+import contextlib
 import errno
 import os
 import tempfile
@@ -249,9 +250,9 @@ class Meddling:
     def __getattr__(self, verb):
         return getattr(self._inner, verb)
 
-    def abort_uploads(self, bucket, key):
+    def abort_uploads(self, bucket, keys):
         self._meddle()
-        return self._inner.abort_uploads(bucket, key)
+        return self._inner.abort_uploads(bucket, keys)
 
 
 @pytest.mark.parametrize(
@@ -318,6 +319,20 @@ def test_an_upload_that_nobody_noted_is_ours(place):
     (p.root / "a").unlink()
     p.turns()
     assert p.objects() == {}
+
+
+def test_an_upload_that_was_killed_half_way_is_abandoned(place):
+    """Also if its file is gone by then, so that it is never uploaded again; those of others' keys are not."""
+    p = place()
+    with contextlib.ExitStack() as stack:
+        for name in ("mine", "other"):
+            writer = p.buckets.open_writer("b", f"{HERE.key}{name}")
+            writer.__enter__().write(b"half")
+            stack.callback(writer.__exit__, KeyboardInterrupt, KeyboardInterrupt(), None)
+        p.record.write_bytes(b'{"mine":null}')
+        p.turns()
+        assert p.buckets.uploads("b") == 1
+        assert p.buckets.abort_uploads("b", {f"{HERE.key}other"}) == 1
 
 
 @pytest.mark.parametrize("damage", [lambda record: record.unlink(), lambda record: record.write_bytes(b'{"a":')])

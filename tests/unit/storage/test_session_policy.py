@@ -76,6 +76,8 @@ def test_a_policy_allows_what_its_grants_say_and_nothing_else(grants, name):
             assert _allows(policy.document, "s3:GetObject", resource) == readable
             assert _allows(policy.document, "s3:PutObject", resource) == (covered["write"] or covered["sync"])
             assert _allows(policy.document, "s3:ListBucket", f"arn:aws:s3:::{bucket}", prefix=name) == readable
+            uploads = _allows(policy.document, "s3:ListBucketMultipartUploads", f"arn:aws:s3:::{bucket}", prefix=name)
+            assert uploads == (covered["write"] or covered["sync"])
             assert _allows(policy.document, "s3:DeleteObject", resource) == covered["sync"]
 
 

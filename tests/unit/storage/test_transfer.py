@@ -5,7 +5,6 @@ import stat
 import threading
 import time
 import tracemalloc
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ from clary.storage.port import AccessDenied, Changed, NoSuchKey, StorageError, U
 from clary.storage.reading import ReadObject, read_objects
 from clary.storage.selection import SelectedObject, Selection, UnsafeKey, select_prefix
 from clary.storage.transfer import PART_BYTES, Cancelled, InsufficientDisk, download
-from clary.storage.upload import upload_archive, upload_file, upload_tree
+from clary.storage.upload import upload_archive, upload_tree
 
 BUCKET = "bucket"
 
@@ -252,7 +251,7 @@ def test_memory_does_not_grow_with_the_objects(storage, channel):
     try:
         download(storage, BUCKET, selection, channel)
         assert sum(len(block.data) for block in read_objects(lambda _entry: storage, entries(selection))) == 160 * 2**20
-        upload_file(storage, BUCKET, "copy", channel / "big")
+        upload_tree(storage, BUCKET, "copy", [channel])
         assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
     finally:
         tracemalloc.stop()
@@ -391,14 +390,6 @@ def test_a_tree_with_a_failing_object_fails(storage, tmp_path):
     with pytest.raises(AccessDenied):
         upload_tree(faulty, BUCKET, "p", [root])
     assert len(faulty.calls) < 50
-
-
-def test_a_single_file_is_not_followed_through_a_link(storage, tmp_path):
-    """`upload_file` takes a file, not what a link points to."""
-    link = tmp_path / "link"
-    link.symlink_to("/etc/passwd")
-    with pytest.raises(OSError, match=str(Path(link))):
-        upload_file(storage, BUCKET, "k", link)
 
 
 @pytest.mark.parametrize("size", [10, PART_BYTES + 1, 3 * PART_BYTES])
