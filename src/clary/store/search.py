@@ -34,12 +34,14 @@ BUDGET = 30_000
 """How many index entries a walk looks at, where that is all it does; fewer, where each costs more (see `Sql.work`)."""
 
 FIRST_WINDOW = 1_000
-"""Most pages are full at once; each further window is twice as large."""
+"""Most pages are full at once; each further window is twice as large, up to the largest."""
+LARGEST_WINDOW = 2_000
+"""What is begun is ended: a larger one would take long past PATIENCE_S."""
 
 JUDGED_MAX = 200
 
 PATIENCE_S = 0.007
-BUDGET_AT_LEAST = 5_000
+BUDGET_AT_LEAST = 3_000
 JUDGED_AT_LEAST = 25
 """What a page does at least, however long it takes."""
 
@@ -135,7 +137,7 @@ class Search:
                     if self._judge(found, (segment.rank, (value, tie)), document):
                         return found.page()
                 budget -= size * work
-                window *= 2
+                window = min(2 * window, LARGEST_WINDOW)
                 if border is None:
                     break
                 start = border
