@@ -293,7 +293,6 @@ AUGMENTED = {"S3DataType": "AugmentedManifestFile"}
         ({}, AUGMENTED, "AttributeNames must be given"),
         ({}, {"AttributeNames": ["a"]}, "AttributeNames must be given"),
         ({}, AUGMENTED | {"AttributeNames": [f"a{n}" for n in range(17)]}, "less than or equal to 16"),
-        ({"InputMode": "FastFile"}, {}, "'inputDataConfig.1.member.inputMode' is not supported"),
         ({"DataSource": {"FileSystemDataSource": FILE_SYSTEM}}, {}, "needs the input mode File, not Pipe"),
         ({"ChannelName": "code_0", "InputMode": "File"}, {}, "cannot have this name"),
     ],

@@ -20,7 +20,7 @@ from clary.base.home import Home
 from clary.base.settings import InvalidSetting, Settings, load
 from clary.doctor import containers, machine, place, ports
 from clary.doctor.finding import ENGINE, PROCESS, Finding, Level, from_problem, missing, ok, warning
-from clary.runtimes import volumes
+from clary.runtimes import fuse, volumes
 from clary.runtimes.docker.engine import NONE, find_engine
 from clary.runtimes.process import ProcessRuntime
 from clary.runtimes.python_paths import NoPython, python_environment_paths
@@ -48,6 +48,7 @@ def examine(command_line: Mapping[str, str | None], environment: Mapping[str, st
         ("gpus", lambda: containers.gpu_finding(containers.gather_gpus(engine.engine if engine else None))),
         ("credentials", lambda: _credentials(settings, environment)),
         ("volumes", lambda: _volumes(settings)),
+        ("fast file", lambda: _fast_file(settings)),
         ("store", _store),
         ("home", lambda: place.home_finding(place.gather_home(settings.home))),
         ("disk", lambda: place.disk_finding(place.gather_space(settings.home))),
@@ -136,6 +137,22 @@ def _volumes(settings: Settings) -> Finding:
         return finding
     return msgspec.structs.replace(
         finding, level=Level.WARNING, found=f"VolumeSizeInGB limits nothing: {finding.found.removesuffix('.')}"
+    )
+
+
+def _fast_file(settings: Settings) -> Finding:
+    finding = from_problem(
+        "fast file",
+        fuse.unavailable(),  # as far as that is seen without trying, which would write
+        "channels of the input mode FastFile are mounted",
+    )
+    if finding.level is Level.OK:
+        return finding
+    way = "are refused" if settings.fast_file == "refuse" else "are downloaded before the start"
+    return msgspec.structs.replace(
+        finding,
+        level=Level.WARNING,
+        found=f"channels of the input mode FastFile {way}: {finding.found.removesuffix('.')}",
     )
 
 

@@ -138,6 +138,8 @@ def main(arguments: Sequence[str]) -> int:
             fuse.serve(tree_of(task, files, log), files.fast_file)
     except AlreadyLocked:
         return _ANOTHER_IS_HERE
+    except fuse.CannotMount:
+        return 1  # libfuse has said why
     return 0
 
 

@@ -144,8 +144,10 @@ class FastFileMount:
         while not self._is_there():
             if server.poll() is not None or time.monotonic() > until:
                 server.kill()
-                said = self._files.fast_file_log.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace")
-                raise CannotStart(f"FastFile channels cannot be mounted: {' '.join(said.split())}")
+                said = self._files.fast_file_log.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace").splitlines()
+                raise CannotStart(
+                    f"FastFile channels cannot be mounted: {said[-1] if said else 'their server says nothing'}"
+                )
             time.sleep(0.002)
 
     def _is_there(self) -> bool:

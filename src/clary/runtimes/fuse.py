@@ -48,6 +48,8 @@ def unavailable() -> str | None:
     if os.geteuid() == 0:
         if not _capable():
             return "root may not mount here. Cure: in a container, --cap-add SYS_ADMIN, or --privileged"
+    elif not os.access(DEVICE, os.R_OK | os.W_OK):
+        return f"you may not open {DEVICE}. Cure: chmod 666 {DEVICE}, as most systems have it"
     elif shutil.which("fusermount3", path=_path()) is None:
         return "fusermount3 is missing. Cure: apt-get install fuse3, or your system's package with it"
     return None
@@ -71,14 +73,12 @@ def problem(directory: Path) -> str | None:
             detach(place)
         finally:
             server.kill()
-            said = " ".join(server.communicate()[0].decode(errors="replace").split())
+            said = server.communicate()[0].decode(errors="replace").strip().rpartition("\n")[2]
         place.rmdir()
     except OSError as error:
         return f"{error}. Cure: allow this process to mount (in a container: --privileged), on a local disk"
     if not there:
-        return (
-            f"nothing can be mounted: {said[-500:]}. Cure: allow this process to mount (in a container: --privileged)"
-        )
+        return f"nothing can be mounted: {said or 'its server says nothing'}. Cure: allow this process to mount (in a container: --privileged)"
     return None
 
 

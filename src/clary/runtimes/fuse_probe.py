@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clary.runtimes.fuse import serve
+from clary.runtimes.fuse import CannotMount, serve
 from clary.runtimes.fuse_operations import Entry
 
 
@@ -40,4 +40,7 @@ class Probe:
 
 
 if __name__ == "__main__":
-    serve(Probe(), Path(sys.argv[1]))
+    try:
+        serve(Probe(), Path(sys.argv[1]))
+    except CannotMount:
+        sys.exit(1)  # libfuse has said why

@@ -88,7 +88,7 @@ class View:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, check_same_thread=False)
+        self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
         [(self._bucket, self.staged_at, self.files, self.bytes)] = self._ask("SELECT * FROM about")
 
     def find(self, path: str) -> Node | None:

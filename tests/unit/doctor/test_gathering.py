@@ -90,6 +90,34 @@ def test_volumes_as_the_setting_wants_them(tmp_path, monkeypatch, setting, probl
 
 
 @pytest.mark.parametrize(
+    ("setting", "problem", "level", "words"),
+    [
+        ("refuse", None, Level.OK, "are mounted"),
+        (
+            "refuse",
+            "libfuse3 is missing. Cure: apt-get install fuse3",
+            Level.WARNING,
+            "are refused: libfuse3 is missing",
+        ),
+        (
+            "download",
+            "libfuse3 is missing. Cure: apt-get install fuse3",
+            Level.WARNING,
+            "are downloaded before the start: l",
+        ),
+    ],
+)
+def test_fast_file_as_the_setting_wants_it(tmp_path, monkeypatch, setting, problem, level, words):
+    """Other jobs run without it."""
+    monkeypatch.setattr(examination.fuse, "unavailable", lambda: problem)
+    found = examination.examine({"home": str(tmp_path)}, {"CLARY_FAST_FILE": setting})
+    finding = {one.name: one for one in found}["fast file"]
+    assert finding.level is level
+    assert words in finding.found
+    assert (finding.cure == "apt-get install fuse3") is (level is not Level.OK)
+
+
+@pytest.mark.parametrize(
     ("mode", "limit", "level", "words"),
     [
         (None, "0", Level.OK, "off"),

@@ -79,10 +79,10 @@ def test_a_plain_request_passes():
             {
                 "InputDataConfig": [
                     {"ChannelName": "a", "DataSource": {}},
-                    {"ChannelName": "b", "InputMode": "FastFile"},
+                    {"ChannelName": "b", "DataSource": {"DatasetSource": {"DatasetArn": "arn"}}},
                 ]
             },
-            "inputDataConfig.2.member.inputMode",
+            "inputDataConfig.2.member.dataSource.datasetSource",
         ),
     ],
 )
