@@ -63,8 +63,9 @@ def bring(kind: str, place: str, prefix: str, endpoint_url: str, key: str, secre
     # Not ru_maxrss, which a process inherits from the one that started it.
     status = Path("/proc/self/status").read_text().splitlines()
     (peak_kib,) = [line.split()[1] for line in status if line.startswith("VmHWM:")]
-    count = sum((Path(top) / name).stat().st_size for top, _, names in os.walk(data / "c") for name in names)
-    overlays.detach_below(data)
+    seen = [mount.source for mount in cached.mounts()] or [data / "c"]
+    count = sum((Path(top) / name).stat().st_size for top, _, names in os.walk(seen[0]) for name in names)
+    overlays.detach_below(files.overlays)
     print(json.dumps([count, took_s, int(peak_kib) * 1024]))
 
 

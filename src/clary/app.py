@@ -138,7 +138,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             faults.point("app.program_released")
             files = InstanceFiles(directory.parent)
             fuse.detach(files.fast_file)
-            overlays.detach_below(files.opt_ml)  # what is mounted cannot be deleted
+            overlays.detach_below(files.overlays)  # what is mounted cannot be deleted
             volumes.detach(files.volume)
 
         compute = LocalCompute(

@@ -24,25 +24,22 @@ class Place:
     """A lower directory, and one that shows it."""
 
     def __init__(self, root):
-        self.lower, self.own, self.at = (
-            root / "lower, a:b\\",
-            root / "volume" / "own",
-            root / "volume" / "data" / "train",
-        )
+        self.lower, self.own = root / "lower, a:b\\", root / "volume" / "own"
+        self.at = self.own / "at"
         (self.lower / "sub").mkdir(parents=True)
         (self.lower / "a").write_text("a")
         (self.lower / "sub" / "b").write_text("b")
         (self.lower / "sub" / "c").write_text("c")
         for path in (self.lower / "a", self.lower / "sub" / "b", self.lower / "sub" / "c"):
             path.chmod(0o644)
-        self.at.parent.mkdir(parents=True)
+        self.own.parent.mkdir()
 
     def attach(self):
-        overlays.attach(self.lower, self.own, self.at)
+        assert overlays.attach(self.lower, self.own) == self.at
 
     def elsewhere(self, **environment):
         return subprocess.run(
-            [sys.executable, "-c", ATTACH, self.lower, self.own, self.at], env={**os.environ, **environment}
+            [sys.executable, "-c", ATTACH, self.lower, self.own], env={**os.environ, **environment}
         ).returncode
 
     def mounts(self):
@@ -60,12 +57,14 @@ def look(directory):
 def place(tmp_path):
     made = Place(tmp_path)
     try:
-        made.attach()
-    except OSError as error:
-        required = "volumes" in os.environ.get("CLARY_REQUIRE", "").split(",")
-        (pytest.fail if required else pytest.skip)(str(error))
-    yield made
-    overlays.detach_below(tmp_path)
+        try:
+            made.attach()
+        except OSError as error:
+            required = "volumes" in os.environ.get("CLARY_REQUIRE", "").split(",")
+            (pytest.fail if required else pytest.skip)(str(error))
+        yield made
+    finally:
+        overlays.detach_below(tmp_path)
 
 
 def test_it_shows_what_is_below(place):
@@ -101,9 +100,7 @@ def test_nothing_that_is_done_to_it_touches_what_is_below(place):
 
 def test_two_do_not_see_each_other(place, tmp_path):
     """Each has its own changes above one and the same directory."""
-    other = tmp_path / "other" / "at"
-    other.parent.mkdir()
-    overlays.attach(place.lower, tmp_path / "other" / "own", other)
+    other = overlays.attach(place.lower, tmp_path / "other")
     (place.at / "a").write_text("changed")
     assert (other / "a").read_text() == "a"
 
@@ -119,17 +116,17 @@ def test_attached_anew_it_has_no_changes(place):
 def test_attached_again_it_has_its_changes(place):
     """After a reboot; without effect if it is there."""
     (place.at / "a").write_text("changed")
-    overlays.detach_below(place.at)
+    overlays.detach_below(place.own)
     assert not (place.at / "a").exists()
     for _ in range(2):
-        overlays.attach_again(place.lower, place.own, place.at)
+        overlays.attach_again(place.lower, place.own)
         assert (place.at / "a").read_text() == "changed"
     assert place.mounts() == [place.at]
 
 
 def test_killed_when_it_is_mounted(place):
     """The second call makes of it what an undisturbed one would."""
-    overlays.detach_below(place.at)
+    overlays.detach_below(place.own)
     assert place.elsewhere(CLARY_FAULT_CRASH="overlays.mounted") == -signal.SIGKILL
     assert place.mounts() == [place.at]
     place.attach()
@@ -167,12 +164,11 @@ def test_changes_count_on_the_volume_and_go_with_it(tmp_path):
     for root in (kept, stray):
         root.mkdir(parents=True)
         volumes.attach(root / "volume.ext4", root / "volume", 256 << 20)
-        (root / "volume" / "opt_ml").mkdir()
         (root / "lower").mkdir()
         (root / "lower" / "a").write_bytes(b"x" * 10_000_000)
-        overlays.attach(root / "lower", root / "volume" / "overlays" / "train", root / "volume" / "opt_ml" / "train")
+        overlays.attach(root / "lower", root / "volume" / "overlays" / "train")
     free = os.statvfs(kept / "volume").f_bavail
-    with (kept / "volume" / "opt_ml" / "train" / "a").open("ab") as file:
+    with (kept / "volume" / "overlays" / "train" / "at" / "a").open("ab") as file:
         file.write(b"y")
     assert os.statvfs(kept / "volume").f_bavail < free - 2000
     (kept / "task.json").touch()
@@ -180,7 +176,7 @@ def test_changes_count_on_the_volume_and_go_with_it(tmp_path):
 
     assert volumes.mounted_below(stray) == []
     assert len(volumes.mounted_below(kept)) == 2
-    overlays.detach_below(kept / "volume" / "opt_ml")
+    overlays.detach_below(kept / "volume" / "overlays")
     volumes.detach(kept / "volume")
     assert volumes.mounted_below(tmp_path) == []
 

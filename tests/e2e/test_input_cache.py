@@ -60,7 +60,7 @@ def put(server, bucket):
 def trees(server):
     """The channels in the cache, by the number of their files."""
     found = (server.home / "cache" / "trees").iterdir()
-    return sorted(sum(1 for path in (tree / "files").rglob("*") if path.is_file()) for tree in found)
+    return sorted(sum(1 for path in (tree / "lower" / "files").rglob("*") if path.is_file()) for tree in found)
 
 
 def released(server):

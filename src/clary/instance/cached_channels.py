@@ -71,8 +71,9 @@ class CachedChannels:
         come (`InsufficientDisk`), although it takes no room there. Raises what `InputCache.bring` raises, and `Cancelled`.
         """
         directory = self._directory(channel_name)
-        self._overlays.detach_below(directory)  # of an attempt that was cut short
+        self._overlays.detach_below(self._own(channel_name))  # of an attempt that was cut short
         others = [lent for lent in self._lent() if lent.channel_name != channel_name]
+        self._note(others)
         if room_bytes is not None and plan.selection.size_bytes > room_bytes - sum(lent.size_bytes for lent in others):
             raise InsufficientDisk(f"{plan.selection.size_bytes} bytes do not fit on the instance's disk")
         tree = self._cache.bring(
@@ -90,21 +91,13 @@ class CachedChannels:
         if self._lend(lent, others, directory):
             self._log.info("channel lies in the cache", channel=channel_name)
             return True
-        self._note(others)
         return self._copy(plan, tree, directory, cancelled)
 
     def mounts(self) -> tuple[Mount, ...]:
-        """What the program's sandbox is to mount."""
-        return tuple(
-            Mount(
-                source=str(self._own(lent.channel_name)),
-                target=f"/opt/ml/{INPUT_DATA}/{lent.channel_name}",
-                read_only=False,
-                lower=lent.tree,
-            )
-            for lent in self._lent()
-            if lent.in_sandbox
-        )
+        """What is to be mounted for the program. A source that the engine does not see is an error of the start, not an empty
+        channel: it is not there without its mount.
+        """
+        return tuple(self._mount(lent) for lent in self._lent())
 
     def attach_again(self, channel_names: Collection[str]) -> None:
         """Mount again what a reboot has unmounted of these channels, which were complete. Raises `VolumeTrouble`."""
@@ -116,7 +109,7 @@ class CachedChannels:
                 if not self._cache.has(tree):
                     raise FileNotFoundError(errno.ENOENT, "the cache has it no more", lent.tree)
                 if not lent.in_sandbox:
-                    self._overlays.attach_again(tree, self._own(name), self._directory(name))
+                    self._overlays.attach_again(tree.parent, self._own(name))
             except OSError as error:
                 raise VolumeTrouble(f"channel {name} was lost when the machine went down: {error}") from None
 
@@ -124,30 +117,35 @@ class CachedChannels:
         """Have the channel be an overlay, if there can be one."""
         tree, own = Path(lent.tree), self._own(lent.channel_name)
         try:
-            self._note([*others, lent])
-            self._overlays.attach(tree, own, directory)
-        except OSError as error:
-            self._log.info("no overlay", channel=lent.channel_name, reason=str(error))
-        else:
-            return True
-        if self._in_sandbox is None:
-            return False
-        try:
-            self._in_sandbox(tree, own)
+            try:
+                self._overlays.attach(tree.parent, own)
+            except OSError as error:
+                if self._in_sandbox is None:
+                    raise
+                self._log.info("no overlay but in the sandbox", channel=lent.channel_name, reason=str(error))
+                self._in_sandbox(tree, own)
+                lent = msgspec.structs.replace(lent, in_sandbox=True)
             if directory.exists():
                 shutil.rmtree(directory)  # of an attempt that was cut short
-            directory.mkdir(mode=0o755)
-            self._note([*others, msgspec.structs.replace(lent, in_sandbox=True)])
+            directory.mkdir()
+            directory.chmod(0o755)
+            self._note([*others, lent])
         except OSError as error:
-            self._log.info("no overlay in the sandbox", channel=lent.channel_name, reason=str(error))
+            self._log.info("no overlay", channel=lent.channel_name, reason=str(error))
             return False
         return True
+
+    def _mount(self, lent: _Lent) -> Mount:
+        own, target = self._own(lent.channel_name), f"/opt/ml/{INPUT_DATA}/{lent.channel_name}"
+        if lent.in_sandbox:
+            return Mount(source=str(own), target=target, read_only=False, lower=lent.tree)
+        return Mount(source=str(own / "at" / Path(lent.tree).name), target=target, read_only=False)
 
     def _copy(self, plan: ChannelPlan, tree: Path, directory: Path, cancelled: Callable[[], bool]) -> bool:
         try:
             copy_tree(tree, plan.selection, directory, cancelled=cancelled)
         except (InsufficientDisk, OSError) as error:
-            self._log.warning("channel not copied from the cache", reason=str(error))
+            self._log.warning("channel not copied from the cache", channel=directory.name, reason=str(error))
             self._cache.release(tree, self._files.task)
             self._cache.make_room(plan.selection.size_bytes)
             return False

@@ -26,26 +26,26 @@ _OPTIONS = "lowerdir=/proc/self/fd/{},upperdir=/proc/self/fd/{},workdir=/proc/se
 faults.declare("overlays.mounted")
 
 
-def attach(lower: Path, own: Path, mount_point: Path) -> None:
+def attach(lower: Path, own: Path) -> Path:
     """See `Overlays`."""
     if os.geteuid() != 0:
         raise PermissionError("only root can mount overlays")
-    detach_below(mount_point)
+    detach_below(own)
     if own.exists():
         shutil.rmtree(own)
-    (own / "work").mkdir(mode=0o700, parents=True)
-    for directory in (own / "upper", mount_point):
-        directory.mkdir(exist_ok=True)
-        directory.chmod(0o755)
-    own.chmod(0o700)
-    _mount(lower, own, mount_point)
+    own.mkdir(mode=0o700, parents=True)
+    for name in ("work", "upper", "at"):
+        (own / name).mkdir()
+        (own / name).chmod(0o755)
+    _mount(lower, own)
     faults.point("overlays.mounted")
+    return own / "at"
 
 
-def attach_again(lower: Path, own: Path, mount_point: Path) -> None:
+def attach_again(lower: Path, own: Path) -> None:
     """See `Overlays`."""
-    if not os.path.ismount(mount_point):
-        _mount(lower, own, mount_point)
+    if not os.path.ismount(own / "at"):
+        _mount(lower, own)
 
 
 def detach_below(directory: Path) -> None:
@@ -65,7 +65,8 @@ def _unmount(mount_point: Path) -> None:
         raise OSError(code, f"cannot be unmounted: {os.strerror(code)}", str(mount_point))
 
 
-def _mount(lower: Path, own: Path, mount_point: Path) -> None:
+def _mount(lower: Path, own: Path) -> None:
+    mount_point = own / "at"
     libc = ctypes.CDLL(None, use_errno=True)
     with _opened(lower, own / "upper", own / "work") as fds:
         # By descriptors: the kernel reads commas, colons and backslashes of a path as its own.

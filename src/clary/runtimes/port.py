@@ -226,16 +226,16 @@ class Overlays(Protocol):
     Adapter: `overlays`, a module.
     """
 
-    def attach(self, lower: Path, own: Path, mount_point: Path) -> None:
-        """Have at `mount_point`, which is made, what `lower` holds, with nothing changed yet; changes go to the directory
-        `own`, which is made anew, on the disk that is to hold them.
+    def attach(self, lower: Path, own: Path) -> Path:
+        """Where what `lower` holds is shown, with nothing changed yet: a directory in `own`, which is made anew on the disk that
+        is to hold the changes.
 
         A crash at any point of this call followed by a second call leaves one such mount. Raises `OSError` where there can
         be none.
         """
         ...
 
-    def attach_again(self, lower: Path, own: Path, mount_point: Path) -> None:
+    def attach_again(self, lower: Path, own: Path) -> None:
         """Have back what was there before the machine was started anew; without effect if it is there. Raises `OSError`."""
         ...
 

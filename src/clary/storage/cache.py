@@ -11,7 +11,6 @@ Whoever asks has listed the objects with credentials of its own, and must also b
 
 import contextlib
 import errno
-import hashlib
 import os
 import secrets
 import threading
@@ -24,7 +23,7 @@ from clary.storage.cache_durability import drop_doubtful, make_durable
 from clary.storage.cache_eviction import evict
 from clary.storage.cache_fill import Fill, on_their_way, runs, sweep
 from clary.storage.cache_names import IndexedFile, indexed, object_name, object_space, tree_name, tree_space
-from clary.storage.cache_place import CachePlace
+from clary.storage.cache_place import CachePlace, add_user, remove_user
 from clary.storage.port import Changed, ObjectStorage
 from clary.storage.selection import SelectedObject, Selection
 from clary.storage.transfer import Cancelled, InsufficientDisk, Progress, download
@@ -63,7 +62,7 @@ class InputCache:
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Path | None:
         """A directory that holds exactly the selection, files with mode 0644 and directories with 0755, to be read and never
-        written to; None if the cache is of no help.
+        written to, alone in its parent; None if the cache is of no help.
 
         It stays for as long as the path `user` is there, and may go afterwards. Objects that are missing are downloaded, or
         waited for if somebody is at it. Raises `StorageError`, and `Cancelled` within a second.
@@ -85,7 +84,7 @@ class InputCache:
     def release(self, tree: Path, user: Path) -> None:
         """The user has no need of a tree any more: it may go."""
         with contextlib.suppress(OSError):
-            _user_record(tree.parent, user).unlink(missing_ok=True)
+            remove_user(tree.parent.parent, user)
 
     def open_object(self, bucket: str, key: str, etag: str) -> int | None:
         """A descriptor of an object that is here, to be read and closed by the caller; None if it is not. No request is made.
@@ -150,7 +149,7 @@ class InputCache:
                     self._fill(fill, storage, bucket, selection, on_progress, cancelled)
                     brought |= {file.path for file in fill.claims.files}
                     if not others:
-                        fill.lay_out(name, wanted, selection.directories)
+                        fill.lay_out(name, wanted, selection.directories, user)
                 except InsufficientDisk:
                     if gave_way or not self._evict(fill.claims.space_bytes, {file.name for file in wanted}):
                         raise
@@ -172,8 +171,8 @@ class InputCache:
         with self._place.locked():
             if not files.is_dir():
                 return None
-            _user_record(files.parent, user).write_bytes(os.fsencode(user))
-            os.utime(files.parent / "used")
+            add_user(self._place.trees / name, user)
+            os.utime(self._place.trees / name / "used")
         return files
 
     def _claim(self, wanted: Sequence[IndexedFile], directories: int) -> tuple[Fill | None, list[str]]:
@@ -269,7 +268,3 @@ class InputCache:
             make_durable(self._place)
         except OSError as error:
             _log.warning("input cache not brought to the disk", error=str(error))
-
-
-def _user_record(tree: Path, user: Path) -> Path:
-    return tree / "users" / hashlib.sha256(os.fsencode(user)).hexdigest()[:32]

@@ -64,7 +64,7 @@ def remove_tree(place: CachePlace, name: str, kept: Collection[str]) -> tuple[in
     freed = tree_space(len(index.files), index.directories)
     for file in index.files:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{gone}/files/{file.path}")  # noqa: PTH108 - there are thousands
+            os.unlink(f"{gone}/lower/files/{file.path}")  # noqa: PTH108 - there are thousands
         if file.name not in kept:
             freed += _remove_if_lone(place.object_path(file.name))
     return freed, gone

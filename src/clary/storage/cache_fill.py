@@ -18,7 +18,7 @@ import msgspec
 from clary.base import faults
 from clary.storage.cache_eviction import taken
 from clary.storage.cache_names import IndexedFile, object_space, tree_space
-from clary.storage.cache_place import CachePlace, TreeIndex
+from clary.storage.cache_place import CachePlace, TreeIndex, add_user
 
 faults.declare("cache.claimed", "cache.adopted", "cache.laid_out", "cache.filled")
 
@@ -62,8 +62,10 @@ class Fill:
                 self._come.append(file)
         faults.point("cache.adopted")
 
-    def lay_out(self, name: str, wanted: Sequence[IndexedFile], directories: Collection[str]) -> bool:
-        """Make a tree of the files that came and of the objects that were there; False if one of these has gone meanwhile."""
+    def lay_out(self, name: str, wanted: Sequence[IndexedFile], directories: Collection[str], user: Path) -> bool:
+        """Make a tree of the files that came and of the objects that were there, which its user has; False if one of these has
+        gone meanwhile.
+        """
         made = {""}
         for path in (*directories, *(file.path.rpartition("/")[0] for file in wanted)):
             _make_directory(str(self.files), path, made)
@@ -77,10 +79,12 @@ class Fill:
         tree = self._root / "tree"
         tree.mkdir(mode=0o700)
         (tree / "users").mkdir()
+        (tree / "lower").mkdir()
+        add_user(tree, user)
         index = TreeIndex(files=tuple(wanted), directories=len(made))
         (tree / "index").write_bytes(msgspec.msgpack.encode(index))
         (tree / "used").touch()
-        self.files.rename(tree / "files")
+        self.files.rename(tree / "lower" / "files")
         faults.point("cache.laid_out")
         with self._place.locked():
             try:

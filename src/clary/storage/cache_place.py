@@ -1,7 +1,7 @@
 """The directory of the input cache: what lies where, its lock and its book of space. Used by the other `cache_…` modules.
 
     objects/ab/ab12…    an object, whole and checked, by its name (`cache_names`)
-    trees/NAME/         a selection: files/ (hard links to the objects), index, used (its time is that of the last use),
+    trees/NAME/         a selection: lower/files/ (hard links to the objects), index, used (its time is that of the last use),
                         users/ (files that name a path each: the tree is in use for as long as one of these paths is there)
     fills/TOKEN/        a download under way: lock (held while its process lives), claims, files/
     doomed/             what is being deleted
@@ -13,6 +13,7 @@ Whoever changes what others rely on holds the lock, for moments: never while byt
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import stat
@@ -132,8 +133,8 @@ class CachePlace:
         write_atomically(self._boot, boot_id().encode())
 
     def tree_files(self, name: str) -> Path:
-        """The directory that a tree is, as a channel has it."""
-        return self.trees / name / "files"
+        """The directory that a tree is, as a channel has it. Nothing lies beside it."""
+        return self.trees / name / "lower" / "files"
 
     def index(self, name: str) -> TreeIndex:
         """What a tree holds; of a damaged one nothing is known."""
@@ -163,3 +164,17 @@ class CachePlace:
 def boot_id() -> str:
     """What is different after each start of the machine. Source: proc(5)."""
     return _BOOT_ID.read_text().strip()
+
+
+def add_user(tree: Path, user: Path) -> None:
+    """Note that a tree, a directory of `trees`, is in use for as long as the path `user` is there."""
+    _user_record(tree, user).write_bytes(os.fsencode(user))
+
+
+def remove_user(tree: Path, user: Path) -> None:
+    """The opposite."""
+    _user_record(tree, user).unlink(missing_ok=True)
+
+
+def _user_record(tree: Path, user: Path) -> Path:
+    return tree / "users" / hashlib.sha256(os.fsencode(user)).hexdigest()[:32]

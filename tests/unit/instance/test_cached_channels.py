@@ -30,10 +30,10 @@ pytest_plugins = ["weed", "loop_volumes"]
 class NoOverlays:
     """A machine on which none can be mounted."""
 
-    def attach(self, lower, own, mount_point):
+    def attach(self, lower, own):
         raise PermissionError(errno.EPERM, "only root can mount overlays")
 
-    def attach_again(self, lower, own, mount_point):
+    def attach_again(self, lower, own):
         raise AssertionError("nothing was attached")
 
     def detach_below(self, directory):
@@ -75,6 +75,19 @@ def tree(directory):
     }
 
 
+def channel_of(s, name="train"):
+    """The channel as the program sees it: what is mounted there, else the directory that is there anyway."""
+    own = s.in_opt_ml(f"input/data/{name}")
+    assert own.is_dir()
+    assert own.stat().st_mode & 0o7777 == 0o755
+    return next((Path(m.source) for m in s.cached.mounts() if m.target == f"/opt/ml/input/data/{name}"), own)
+
+
+def seen(s):
+    """All that the program sees in /opt/ml/input/data."""
+    return tree(s.in_opt_ml("input/data")), tree(channel_of(s))
+
+
 def gets(s):
     return [key for verb, key in s.storage.calls if verb == "get"]
 
@@ -84,15 +97,15 @@ def test_the_next_job_finds_what_this_one_brought(scene):
     first = scene("first")
     first.buckets.put("data", "train/sub/b", b"b")
     first.go(until=lambda state: state.input_ready)
-    before = tree(first.in_opt_ml("input/data"))
-    channel = first.in_opt_ml("input/data/train")
+    before = seen(first)
+    channel = channel_of(first)
     (channel / "a.csv").write_text("changed")
     (channel / "sub" / "b").unlink()
     (channel / "more").touch()
     second = scene("second")
     assert second.go(until=lambda state: state.input_ready).failure is None
 
-    assert tree(second.in_opt_ml("input/data")) == before
+    assert seen(second) == before
     assert (gets(first), gets(second)) == (["train/a.csv", "train/sub/b"], [])
 
 
@@ -105,7 +118,7 @@ def test_it_is_as_without_the_cache(scene, tmp_path):
     plan = plan_channel(s.task.channels[0].s3, s.task, lambda _access, _location: s.buckets)
     download(s.buckets, plan.bucket, plan.selection, tmp_path / "plain")
 
-    channel = s.in_opt_ml("input/data/train")
+    channel = channel_of(s)
     assert tree(channel) == tree(tmp_path / "plain")
     assert channel.stat().st_mode == (tmp_path / "plain").stat().st_mode
     assert channel.stat().st_uid == os.geteuid()
@@ -115,12 +128,12 @@ def test_staged_again_it_is_whole_again(scene):
     """An instance program that died before it could note the channel, and whose channel somebody has changed."""
     s = scene()
     s.go(until=lambda state: state.input_ready)
-    (s.in_opt_ml("input/data/train") / "a.csv").write_text("changed")
+    (channel_of(s) / "a.csv").write_text("changed")
     s.files.journal.unlink()
     s.go(until=lambda state: state.input_ready)
 
-    assert (s.in_opt_ml("input/data/train") / "a.csv").read_bytes() == b"1,2\n"
-    assert len(volumes.mounted_below(s.files.opt_ml)) <= 1
+    assert (channel_of(s) / "a.csv").read_bytes() == b"1,2\n"
+    assert len(volumes.mounted_below(s.files.overlays)) <= 1
 
 
 def test_a_channel_beyond_the_bound_comes_as_without(scene):
@@ -128,7 +141,7 @@ def test_a_channel_beyond_the_bound_comes_as_without(scene):
     s = scene(limit_bytes=1)
     assert s.go().failure is None
     assert gets(s) == ["train/a.csv"]
-    assert volumes.mounted_below(s.files.opt_ml) == []
+    assert volumes.mounted_below(s.files.overlays) == []
 
 
 def test_a_job_that_runs_keeps_its_data(scene, kind, tmp_path):
@@ -141,8 +154,8 @@ def test_a_job_that_runs_keeps_its_data(scene, kind, tmp_path):
     other.buckets.put("data", "test/big", os.urandom(150 << 10))
     other.go(until=lambda state: state.input_ready)
 
-    assert (s.in_opt_ml("input/data/train") / "big").read_bytes() == bytes(100 << 10)
-    assert (other.in_opt_ml("input/data/test") / "big").stat().st_size == 150 << 10
+    assert (channel_of(s) / "big").read_bytes() == bytes(100 << 10)
+    assert (channel_of(other, "test") / "big").stat().st_size == 150 << 10
 
 
 def test_a_copy_that_finds_no_room_becomes_a_download(scene, monkeypatch):
@@ -172,19 +185,19 @@ class TestWithOverlays:
         """Before the program was started: the mounts are made again. Afterwards nobody needs them."""
         s = scene(script=Script(run_for=100))
         s.go(until=lambda state: state.input_ready)
-        overlays.detach_below(s.files.opt_ml)
+        overlays.detach_below(s.files.overlays)
         s.go(until=lambda state: state.program_started)
-        assert (s.in_opt_ml("input/data/train") / "a.csv").read_bytes() == b"1,2\n"
-        overlays.detach_below(s.files.opt_ml)
+        assert (channel_of(s) / "a.csv").read_bytes() == b"1,2\n"
+        overlays.detach_below(s.files.overlays)
         agent = s.agent()
         agent.begin()
-        assert volumes.mounted_below(s.files.opt_ml) == []
+        assert volumes.mounted_below(s.files.overlays) == []
 
     def test_what_a_reboot_has_made_doubtful_ends_the_job(self, scene, tmp_path):
         """Rather than train on zeros."""
         s = scene()
         s.go(until=lambda state: state.input_ready)
-        overlays.detach_below(s.files.opt_ml)
+        overlays.detach_below(s.files.overlays)
         (tmp_path / "cache" / "boot").write_text("another one")
         s.cached._cache._ready = False
         agent = s.agent()
@@ -210,7 +223,7 @@ class TestWithOverlays:
             s.go()
         s.cached._overlays = overlays
         assert s.go(until=lambda state: state.input_ready).failure is None
-        assert (s.in_opt_ml("input/data/train") / "a.csv").read_bytes() == b"1,2\n"
+        assert (channel_of(s) / "a.csv").read_bytes() == b"1,2\n"
 
     @pytest.mark.usefixtures("needs_volumes")
     def test_a_volume_bounds_the_channels_all_the_same(self, scene):
@@ -227,9 +240,9 @@ class TestWithOverlays:
         end = s.go()
 
         assert end.failure.reason == "ClientError: Data download failed:Insufficient disk space"
-        assert len(volumes.mounted_below(s.files.opt_ml)) == 1
+        assert len(volumes.mounted_below(s.files.overlays)) == 1
         assert s.starts() == 0
-        overlays.detach_below(s.files.opt_ml)
+        overlays.detach_below(s.files.overlays)
 
 
 def test_attaching_again_tells_what_is_wrong(scene):
@@ -241,7 +254,7 @@ def test_attaching_again_tells_what_is_wrong(scene):
         return
 
     class Refusing(NoOverlays):
-        def attach_again(self, lower, own, mount_point):
+        def attach_again(self, lower, own):
             raise OSError(errno.ENODEV, "No such device")
 
     s.cached._overlays = Refusing()
@@ -270,7 +283,8 @@ def test_a_cached_start_asks_a_real_store_for_no_object(weed_store, weed_bucket,
             asked.clear()
             plan = plan_channel(source, make_task(), lambda _access, _location: storage)
             assert cached.bring(plan, "c", room_bytes=None, on_progress=lambda _progress: None, cancelled=lambda: False)
-            found.append((tree(files.opt_ml / "input" / "data" / "c"), len(asked)))
+            where = [Path(mount.source) for mount in cached.mounts()] or [files.opt_ml / "input" / "data" / "c"]
+            found.append((tree(where[0]), len(asked)))
 
     assert len(found[0][0]) == 33
     assert found[1][0] == found[0][0]
