@@ -1,5 +1,6 @@
 """The input cache: what it keeps, what it lets go, and that nobody gets from it what a download would not have brought."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clary.runtimes import volumes
 from clary.storage import cache as cache_module
 from clary.storage import cache_place
 from clary.storage.cache import InputCache
@@ -28,6 +30,8 @@ from clary.storage.port import AccessDenied, Changed, NoSuchKey, Unreachable
 from clary.storage.selection import Selection, SelectionError, select_prefix
 from clary.storage.transfer import PART_BYTES, Cancelled, InsufficientDisk, download
 from unit.instance.test_file_mode_model import trees
+
+pytest_plugins = ["loop_volumes"]
 
 BUCKET, ENDPOINT = "bucket", "http://127.0.0.1:1"
 KIB = 1024
@@ -428,6 +432,32 @@ def test_room_for_others(scene, monkeypatch):
     scene.cache.make_room(disk.f_blocks * disk.f_frsize * 2)
     assert (idle.exists(), used.exists()) == (False, True)
     assert scene.settled()
+
+
+@pytest.mark.usefixtures("needs_volumes")
+def test_a_disk_that_is_really_full(tmp_path):
+    """On a small disk of its own: what is old goes; when others have filled the disk, the job goes without."""
+    disk = tmp_path / "disk"
+    volumes.attach(tmp_path / "image", disk, 128 << 20)
+    scene = Scene(tmp_path)
+    cache = InputCache(disk / "cache", limit_bytes=1 << 40, endpoint_url=ENDPOINT)
+    old = scene.bring(scene.put("old/", {"data": os.urandom(60 << 20)}), cache=cache, user="old")
+    (scene.root / "old").unlink()
+    new = scene.bring(scene.put("new/", {str(n): os.urandom(10 << 20) for n in range(8)}), cache=cache, user="new")
+
+    assert (old.exists(), len(contents(new))) == (False, 8)
+    with contextlib.suppress(OSError), (disk / "somebody else's").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 20))
+    more = scene.put("more/", {str(n): os.urandom(100_000) for n in range(20)})
+    assert scene.bring(more, cache=cache, user="more") is None
+    assert len(contents(new)) == 8  # in use
+    (scene.root / "new").unlink()
+    assert contents(scene.bring(more, cache=cache, user="more")).keys() == {str(n) for n in range(20)}
+    (scene.root / "more").unlink()
+    place = CachePlace(disk / "cache")
+    assert place.ledger().space_bytes == taken(place)
+    volumes.detach(disk)
 
 
 @pytest.mark.parametrize("broken", ["file", "open", "unwritable"])
