@@ -22,7 +22,7 @@ from clary.storage.reading import check_length, get_checked
 from clary.storage.selection import SelectedObject, Selection, checked_path
 
 PART_BYTES = 8 * 1024 * 1024
-_PARTS_AT_ONCE = 8
+_PARTS_AT_ONCE = max(4, min(8, 2 * (os.cpu_count() or 1)))  # beyond that they wait for processors, not for the store
 _IN_MEMORY_BYTES = 1024 * 1024
 _POLL_S = 0.1
 _PROGRESS_EVERY_S = 0.5
@@ -64,8 +64,8 @@ def download(
     Files have mode 0644, directories 0755 (observed, SageMaker's File mode). Each object is read as it was listed (by
     its ETag, else `Changed`; other bytes than the ETag speaks of are read again, else `Corrupt`), written into `scratch` and renamed into place. `scratch` is on the same file system,
     outside `directory` (containers choke on stray files in a channel), by default beside it, and gone afterwards.
-    Memory: at most `concurrency` objects of up to 1 MiB; larger ones go into their files as they come, 8 parts of 8 MiB
-    at a time.
+    Memory: at most `concurrency` objects of up to 1 MiB; larger ones go into their files as they come, a few parts of
+    8 MiB at a time.
 
     `on_progress` and `cancelled` are called in this thread, the latter ten times a second. Raises `Cancelled` within a
     second, `InsufficientDisk` (before the first byte where that is already plain), `StorageError`, or another `OSError`.
