@@ -22,7 +22,15 @@ from clary.base.telemetry import get_logger
 from clary.storage.cache_durability import drop_doubtful, make_durable
 from clary.storage.cache_eviction import evict
 from clary.storage.cache_fill import Fill, on_their_way, runs, sweep
-from clary.storage.cache_names import IndexedFile, indexed, object_name, object_space, tree_name, tree_space
+from clary.storage.cache_names import (
+    IndexedFile,
+    directories_of,
+    indexed,
+    object_name,
+    object_space,
+    tree_name,
+    tree_space,
+)
 from clary.storage.cache_place import CachePlace, add_user, remove_user
 from clary.storage.port import Changed, ObjectStorage
 from clary.storage.selection import SelectedObject, Selection
@@ -133,6 +141,7 @@ class InputCache:
     ) -> Path:
         name = tree_name(self._endpoint_url, bucket, selection)
         wanted: tuple[IndexedFile, ...] = ()
+        directories: Sequence[str] = ()
         brought: set[str] = set()  # paths
         gave_way = False
         for _ in range(_ATTEMPTS):
@@ -143,13 +152,14 @@ class InputCache:
                 self._see_that_it_may_be_read(storage, bucket, selection, brought)
                 return tree
             wanted = wanted or indexed(self._endpoint_url, bucket, selection)
-            fill, others = self._claim(wanted, len(selection.directories))
+            directories = directories or directories_of(selection)
+            fill, others = self._claim(wanted, len(directories))
             if fill is not None:
                 try:
                     self._fill(fill, storage, bucket, selection, on_progress, cancelled)
                     brought |= {file.path for file in fill.claims.files}
                     if not others:
-                        fill.lay_out(name, wanted, selection.directories, user)
+                        fill.lay_out(name, wanted, directories, user)
                 except InsufficientDisk:
                     if gave_way or not self._evict(fill.claims.space_bytes, {file.name for file in wanted}):
                         raise
@@ -190,8 +200,8 @@ class InputCache:
                 mine = [file for file in missing if file.name not in taken]
                 if others and not mine:
                     return None, others
-                needed = sum(object_space(file.size_bytes) for file in mine)
-                self._have_room(needed + tree_space(len(wanted), directories), wanted, doomed)
+                needed = sum(object_space(file.size_bytes) for file in mine) + tree_space(len(wanted), directories)
+                self._have_room(needed, wanted, doomed)
                 return Fill(place, mine, needed), others
         finally:
             place.delete(doomed)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from clary.storage.cache_names import directories_of
 from clary.storage.selection import SelectedObject, Selection
 from clary.storage.transfer import Cancelled, InsufficientDisk
 
@@ -38,9 +39,9 @@ def copy_tree(
     free = os.statvfs(directory)
     if selection.size_bytes > free.f_bavail * free.f_frsize:
         raise InsufficientDisk(f"{selection.size_bytes} bytes do not fit into {free.f_bavail * free.f_frsize}")
-    made = {""}
-    for path in (*selection.directories, *(item.relative_path.rpartition("/")[0] for item in selection.objects)):
-        _make_directory(str(directory), path, made)
+    for path in directories_of(selection)[1:]:
+        (directory / path).mkdir()
+        (directory / path).chmod(0o755)  # whatever the umask
 
     def copy(items: tuple[SelectedObject, ...]) -> None:
         for item in items:
@@ -90,12 +91,3 @@ def _copy_bytes(from_fd: int, to_fd: int, size_bytes: int, cancelled: Callable[[
         if moved == 0:
             raise OSError(errno.EIO, "a file of the input cache is shorter than it was")
         done += moved
-
-
-def _make_directory(root: str, path: str, made: set[str]) -> None:
-    if path in made:
-        return
-    _make_directory(root, path.rpartition("/")[0], made)
-    Path(root, path).mkdir()
-    Path(root, path).chmod(0o755)  # whatever the umask
-    made.add(path)

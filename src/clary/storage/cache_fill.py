@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -62,13 +62,14 @@ class Fill:
                 self._come.append(file)
         faults.point("cache.adopted")
 
-    def lay_out(self, name: str, wanted: Sequence[IndexedFile], directories: Collection[str], user: Path) -> bool:
+    def lay_out(self, name: str, wanted: Sequence[IndexedFile], directories: Sequence[str], user: Path) -> bool:
         """Make a tree of the files that came and of the objects that were there, which its user has; False if one of these has
-        gone meanwhile.
+        gone meanwhile. `directories` are all that it has.
         """
-        made = {""}
-        for path in (*directories, *(file.path.rpartition("/")[0] for file in wanted)):
-            _make_directory(str(self.files), path, made)
+        for path in directories:
+            directory = self.files / path
+            directory.mkdir(exist_ok=True)
+            directory.chmod(0o755)  # whatever the umask
         came = {file.path for file in self.claims.files}
         for file in wanted:
             if file.path not in came:
@@ -81,7 +82,7 @@ class Fill:
         (tree / "users").mkdir()
         (tree / "lower").mkdir()
         add_user(tree, user)
-        index = TreeIndex(files=tuple(wanted), directories=len(made))
+        index = TreeIndex(files=tuple(wanted), directories=len(directories))
         (tree / "index").write_bytes(msgspec.msgpack.encode(index))
         (tree / "used").touch()
         self.files.rename(tree / "lower" / "files")
@@ -89,7 +90,7 @@ class Fill:
         with self._place.locked():
             try:
                 tree.rename(self._place.trees / name)
-                self._place.book(tree_space(len(wanted), len(made)))
+                self._place.book(tree_space(len(wanted), len(directories)))
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # else somebody was faster
                     raise
@@ -181,14 +182,3 @@ def _claims(root: Path) -> _Claims:
         return msgspec.msgpack.decode((root / "claims").read_bytes(), type=_Claims)
     except (OSError, msgspec.DecodeError):  # killed before it was written: nothing was promised
         return _Claims(files=(), space_bytes=0)
-
-
-def _make_directory(root: str, path: str, made: set[str]) -> None:
-    if path in made:
-        return
-    _make_directory(root, path.rpartition("/")[0], made)
-    directory = f"{root}/{path}"
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(directory)  # noqa: PTH102
-    os.chmod(directory, 0o755)  # noqa: PTH101, S103 - whatever the umask
-    made.add(path)

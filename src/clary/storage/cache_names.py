@@ -43,6 +43,17 @@ def indexed(endpoint_url: str, bucket: str, selection: Selection) -> tuple[Index
     )
 
 
+def directories_of(selection: Selection) -> list[str]:
+    """All directories of a selection, each after the one that it is in; "" for the top, which is the first."""
+    found = {""}
+    for path in (*selection.directories, *(item.relative_path.rpartition("/")[0] for item in selection.objects)):
+        directory = path
+        while directory not in found:
+            found.add(directory)
+            directory = directory.rpartition("/")[0]
+    return sorted(found)
+
+
 def object_space(size_bytes: int) -> int:
     """The disk space that an object is reckoned with, in bytes: whole blocks."""
     return -(-size_bytes // _BLOCK_BYTES) * _BLOCK_BYTES
