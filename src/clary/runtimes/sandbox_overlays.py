@@ -1,10 +1,11 @@
 """Overlays that the sandbox mounts for its program alone: for ordinary users, who may mount nothing else.
 
-Called by whoever makes a `Mount` with `lower`. They are in the program's own mount namespace, and gone with it. Needs a kernel that
+Called for `instance.cached_channels`, which makes a `Mount` with `lower`. They are in the program's own mount namespace, and gone with it. Needs a kernel that
 lets users mount overlays in namespaces of their own (Linux 5.11), and a file system below that takes them: tried, not guessed.
 """
 
 import errno
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,8 +25,9 @@ def make(lower: Path, own: Path) -> None:
     probe = own / "probe"
     probe.mkdir()
     mounting = ["--unshare-user", "--dev-bind", "/", "/", *overlay_options(str(lower), str(own), str(probe))]
-    # A file above and one that is gone: what an overlay can do on some file systems, and on others not.
-    touching = ["/bin/sh", "-c", ': > "$1/.probe" && rm "$1/.probe"', "sh", str(probe)]
+    # What needs more of a file system than others have: a file that is gone, and a directory in its place.
+    touched = probe / _some_file(lower)
+    touching = ["/bin/sh", "-c", 'rm -f -- "$1" && mkdir -- "$1"', "sh", str(touched)]
     try:
         tried = subprocess.run(
             [find_bwrap(), *mounting, "--", *touching],
@@ -44,11 +46,18 @@ def make(lower: Path, own: Path) -> None:
     _make_directories(own)
 
 
+def _some_file(directory: Path) -> Path:
+    """Any file of a directory, by its path in it."""
+    return next(
+        (Path(top, files[0]).relative_to(directory) for top, _, files in os.walk(directory) if files), Path("file")
+    )
+
+
 def _make_directories(own: Path) -> None:
     if own.exists():
-        for path in own.rglob("*"):  # the kernel leaves a closed directory
-            if path.is_dir() and not path.is_symlink():
-                path.chmod(0o700)
+        closed = own / "work" / "work"  # by the kernel, against everybody
+        if closed.exists():
+            closed.chmod(0o700)
         shutil.rmtree(own)
     (own / "work").mkdir(parents=True)
     (own / "upper").mkdir()
