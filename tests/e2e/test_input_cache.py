@@ -189,3 +189,23 @@ def test_an_instance_program_that_dies_while_it_stages(point):
         server.run(second, bucket, program=VANDAL, channels=put(server, bucket))
         assert server.lines(first) == server.lines(second)
         released(server)
+
+
+def test_a_server_that_was_killed_while_it_released():
+    """What is still mounted goes when the next server has started."""
+    with serving(runtime=PROCESSES, CLARY_INPUT_CACHE_BYTES=str(1 << 30), CLARY_VOLUMES="off") as server:
+        bucket, name = server.bucket(), new_name("left")
+        program = f"import time; time.sleep(2)\n{VANDAL}"
+        server.client("sagemaker").create_training_job(
+            **server.job(name, bucket, program=program, channels=put(server, bucket))
+        )
+        server.reach(name, "Training")
+        server.kill()
+        server.start(CLARY_FAULT_CRASH="app.program_released")
+        server.process.wait(60)
+        server.kill()
+        if os.geteuid() == 0:
+            assert len(volumes.mounted_below(server.home)) == 2
+        server.start()
+        assert server.end(name)["TrainingJobStatus"] == "Completed"
+        released(server)
