@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from clary.runtimes import volumes
+from clary.runtimes import fuse, volumes
 
 
 @cache
@@ -50,6 +50,7 @@ def detach_all(below):
     """Unmount whatever a test has left, so that its directory can be deleted."""
     for mount_point in volumes.mounted_below(below):
         volumes.detach(mount_point)
+        fuse.detach(mount_point)  # whatever else it was
 
 
 @pytest.fixture

@@ -89,6 +89,16 @@ def run(server, *arguments, **changes):
     return end
 
 
+def begun(server, name):
+    """Wait until the program of a job has said so; the directory of its instance."""
+    outputs = wait(
+        lambda: [*(server.home / "instances").glob(f"{name}-*/output.raw")],
+        until=lambda found: found and "begin" in found[0].read_text(),
+        why=server.log_text,
+    )
+    return outputs[0].parent
+
+
 def said(server, end, word, host="algo-1"):
     """What the program printed after a word."""
     lines = server.lines(end["TrainingJobName"], host)
@@ -229,14 +239,35 @@ for name in ("changed", "gone", "kept"):
     request = job(server, data, [("in", "fickle/", {}, {})], program=program)
     name = request["TrainingJobName"]
     server.client("sagemaker").create_training_job(**request)
-    wait(lambda: server.lines(name), until=lambda lines: lines == ["begin"], why=server.log_text)
+    instance = begun(server, name)
     s3.put_object(Bucket=data, Key="fickle/changed", Body=b"new")
     s3.delete_object(Bucket=data, Key="fickle/gone")
-    [instance] = (server.home / "instances").glob(f"{name}-*")
     (instance / "volume" / "opt_ml" / "go").touch()
     assert server.end(name)["TrainingJobStatus"] == "Completed"
 
     assert server.lines(name)[1:] == ["changed Input/output error", "gone Input/output error", "kept old"]
+
+
+def test_a_program_that_fails_for_it_names_the_object(server, data):
+    """In FailureReason, unless the program has written a better one."""
+    s3 = server.client("s3")
+    s3.put_object(Bucket=data, Key="gone/x", Body=b"old")
+    program = """
+import os, time
+print("begin", flush=True)
+while not os.path.exists("/opt/ml/go"): time.sleep(0.01)
+open("/opt/ml/input/data/in/x").read()
+"""
+    request = job(server, data, [("in", "gone/", {}, {})], program=program)
+    name = request["TrainingJobName"]
+    server.client("sagemaker").create_training_job(**request)
+    instance = begun(server, name)
+    s3.delete_object(Bucket=data, Key="gone/x")
+    (instance / "volume" / "opt_ml" / "go").touch()
+    reason = server.end(name)["FailureReason"]
+
+    assert reason.startswith(f"AlgorithmError: s3://{data}/gone/x cannot be read: NoSuchKey (404)"), reason
+    assert reason.endswith("exit code: 1")
 
 
 def test_a_stop_while_the_program_reads(server, data):
@@ -251,7 +282,7 @@ while True: file.seek(0); file.read(1 << 20)
     request = job(server, data, [("in", "in/", {}, {})], program=program)
     name = request["TrainingJobName"]
     server.client("sagemaker").create_training_job(**request)
-    wait(lambda: server.lines(name), until=lambda lines: lines == ["begin"], why=server.log_text)
+    begun(server, name)
     server.client("sagemaker").stop_training_job(TrainingJobName=name)
 
     assert server.end(name)["TrainingJobStatus"] == "Stopped"

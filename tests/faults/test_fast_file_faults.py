@@ -10,15 +10,22 @@ import random
 import signal
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from clary.base.telemetry import get_logger
+from clary.instance.fast_file_mount import FastFileMount
 from clary.jobs.instance_files import InstanceFiles
+from clary.jobs.task import ProgramEnd
+from clary.runtimes.process import ProcessRuntime
 from clary.storage.port import Credentials, S3Address
 from clary.storage.read_ahead import ReadAhead
 from clary.storage.reading import ReadObject
 from clary.storage.s3 import S3Storage
 from clary.storage.view import Node
 from each_runtime import EACH_RUNTIME
+from factories import make_channel
+from faults.test_instance_crashes import Job
 from faults.test_pipe_faults import kill_instance_program, kill_store
 from faulty_s3 import FAULTS, misbehaving
 from fuse_mounts import mounted
@@ -176,6 +183,33 @@ def test_everything_killed_at_once_is_cleared_away_by_the_next_server(own):
 
     assert end(own, name).count("Training") == 2
     assert own.lines(name)[-1] == f"{WHOLE} small"
+
+
+NAMES = """
+import os
+open("/opt/ml/model/starts", "a").write("x")
+print(sorted(os.listdir("/opt/ml/input/data/train")), os.stat("/opt/ml/input/data/train/a.csv").st_size)
+"""
+
+
+@pytest.mark.parametrize("point", ["instance.downloading", "fast_file.mounted", "instance.training", "instance.ended"])
+def test_killed_at_each_point(tmp_path, needs_fuse, point):
+    """Twice: the listing is kept or made again, the program runs once, and nothing stays mounted."""
+    instance = Job(tmp_path, NAMES)
+    channels = (make_channel("train", input_mode="FastFile"),)
+    instance.files.task.write_bytes(msgspec.json.encode(msgspec.structs.replace(instance.task, channels=channels)))
+    try:
+        for _ in range(2 if point == "instance.downloading" else 1):
+            instance.crash(point)
+        assert instance.run() == 0
+    finally:
+        ProcessRuntime().kill(instance.files.program)
+        FastFileMount(instance.task, instance.files, get_logger("test")).stop()
+
+    assert (instance.snapshot.program_end, instance.snapshot.lost) == (ProgramEnd(exit_code=0), False)
+    assert instance.lines() == ["['a.csv'] 4"]
+    assert instance.artifact("model.tar.gz") == {"starts": b"x"}
+    assert not mounted(tmp_path)
 
 
 SIZES = {"empty": 0, "one": 1, "small": 100_000, "zparts": 12_000_001}

@@ -8,6 +8,7 @@ An object that is no longer the one that was listed, or whose bytes are not thos
 its reader, and a line in this program's log. A store that cannot be reached is waited for.
 """
 
+import contextlib
 import errno
 import os
 import sys
@@ -40,12 +41,16 @@ _NUMBERS = 40  # bits of a number that are a view's own
 
 
 class ChannelTree:
-    """Several views in one tree, each below its name. A `fuse_operations.Tree`."""
+    """Several views in one tree, each below its name. A `fuse_operations.Tree`.
 
-    def __init__(self, views: dict[str, View], read_ahead: ReadAhead, log: Logger) -> None:
+    The first object that cannot be read is told in the file `trouble`.
+    """
+
+    def __init__(self, views: dict[str, View], read_ahead: ReadAhead, trouble: Path, log: Logger) -> None:
         self._names = list(views)
         self._views = list(views.values())
         self._read_ahead = read_ahead
+        self._trouble = trouble
         self._log = log
         self._lock = threading.Lock()
         self._bad: set[int] = set()
@@ -91,6 +96,9 @@ class ChannelTree:
         with self._lock:
             if isinstance(error, Corrupt | Changed):
                 self._bad.add(node.number)
+            # It is there already, or the disk is full.
+            with contextlib.suppress(OSError), self._trouble.open("x") as file:
+                file.write(f"{uri} cannot be read: {error}")
         self._log.warning("object cannot be read", uri=uri, error=str(error))
 
     def _node(self, path: str) -> Node | None:
@@ -155,7 +163,7 @@ def tree_of(task: InstanceTask, files: InstanceFiles, log: Logger) -> ChannelTre
         index, own = _own(number)
         return [_numbered(index, node) for node in by_index[index].following(own, limit)]
 
-    return ChannelTree(views, ReadAhead(patience.storage_of, following), log)
+    return ChannelTree(views, ReadAhead(patience.storage_of, following), files.fast_file_trouble, log)
 
 
 def _wait(seconds: float) -> bool:

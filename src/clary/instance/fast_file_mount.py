@@ -19,6 +19,7 @@ from clary.base.files import is_locked
 from clary.base.telemetry import Logger
 from clary.instance.channel_plan import ChannelPlan
 from clary.instance.opt_ml import INPUT_DATA, input_mode
+from clary.jobs.failure import FAILURE_REASON_MAX
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask
 from clary.runtimes import fuse
@@ -117,6 +118,13 @@ class FastFileMount:
         if self._server is not None:
             self._server.poll()
         return not is_locked(self._files.fast_file_lock)
+
+    def trouble(self) -> str:
+        """Which object could not be read first, and why: the program knows of an input/output error only. "" if all could."""
+        try:
+            return self._files.fast_file_trouble.read_text(errors="replace")[:FAILURE_REASON_MAX]
+        except OSError:
+            return ""
 
     def stop(self) -> None:
         """Take the file system away, once the program has ended. What fails is left to those who give the instance back."""

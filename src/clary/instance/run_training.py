@@ -142,7 +142,7 @@ class RunTraining:
             self._fast_file.stop()
             self.leave()
             return 0
-        text = "" if lost or exit_code == 0 else failure_text(self._files.opt_ml)
+        text = "" if lost or exit_code == 0 else failure_text(self._files.opt_ml) or self._fast_file.trouble()
         faults.point("instance.ended")
         self._log.info("program ended", exit_code=None if lost else exit_code, lost=lost)
         end = Ended(

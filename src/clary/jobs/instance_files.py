@@ -31,6 +31,9 @@ class InstanceFiles:
         self.cached = root / "cached.json"  # instance: which channels those are
         self.fast_file = root / "fast_file"  # instance: where channels of the input mode FastFile are mounted
         self.fast_file_lock = root / "fast_file.lock"  # held while their server lives; holds its process id
+        self.fast_file_trouble = (
+            root / "fast_file.trouble"
+        )  # of that server: the first object that could not be read, and why
         self.fast_file_log = root / "fast_file.log"  # what that server says of itself
         self.synced = root / "checkpoints.json"  # instance: which of them are in S3
         self.program = root / "program"  # runtime: its own notes

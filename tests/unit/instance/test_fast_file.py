@@ -50,7 +50,9 @@ def channel_tree(place, tree, prefix, host, hosts):
     (files.opt_ml / "input" / "data").mkdir(parents=True)
     keep_view(files, "c", plan, now=Instant(5000))
     view = View(view_file(files, "c"))
-    return ChannelTree({"c": view}, ReadAhead(lambda _entry: storage, view.following), get_logger("test"))
+    return ChannelTree(
+        {"c": view}, ReadAhead(lambda _entry: storage, view.following), place / "trouble", get_logger("test")
+    )
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
