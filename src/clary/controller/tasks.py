@@ -75,6 +75,7 @@ def instance_task(job: TrainingJob, host: str, *, site: Site, now: Instant) -> I
         enable_sage_maker_metrics_time_series=algorithm.enable_sage_maker_metrics_time_series,
         s3_output_prefix=output_prefix(job),
         output_compression_type=request.output_data_config.compression_type or "GZIP",
+        output_kms_key_id=request.output_data_config.kms_key_id or None,
         max_runtime_s=remaining_runtime_s(job, now),
         enable_network_isolation=request.enable_network_isolation,
         s3_endpoint_url=site.s3_endpoint_url,

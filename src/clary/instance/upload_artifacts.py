@@ -192,6 +192,7 @@ class UploadArtifacts:
             location.key,
             roots,
             seen_as=f"/opt/ml/{artifact.directory}",
+            kms_key_id=self._task.output_kms_key_id,
             on_skip=lambda path, reason: self._log.warning(
                 "left out", artifact=artifact.name, path=path, reason=reason
             ),

@@ -35,7 +35,8 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
 
     `hosts` are all hosts of the job, algo-1 first; `instance_groups` say which of them belong together (empty in tasks of
     earlier versions: all do); `instance_type` is this host's, `channels` are those that it gets. `s3_output_prefix` is
-    "s3://bucket/prefix/job-name/output" without a slash at its end, `output_compression_type` is GZIP or NONE;
+    "s3://bucket/prefix/job-name/output" without a slash at its end, `output_compression_type` is GZIP or NONE, and
+    `output_kms_key_id` the key that artifacts are encrypted with, None for the bucket's own way;
     `max_runtime_s` counts from the moment at which the instance was ready, in seconds; `container_engine` is the URL of the
     engine's API, for a program that is an image.
     `file_systems` are the host directories that stand for the file systems of its channels, by FileSystemId.
@@ -67,6 +68,7 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     enable_network_isolation: bool
     s3_endpoint_url: str
     output_compression_type: str = "GZIP"
+    output_kms_key_id: str | None = None
     enable_sage_maker_metrics_time_series: bool = False
     log_group: str = "/aws/sagemaker/TrainingJobs"
     container_engine: str = ""

@@ -112,7 +112,10 @@ MEMBERS: tuple[Member, ...] = (
         "In the input mode Pipe each epoch has an order of its own; in File mode there is no visible effect.",
     ),
     _acts("OutputDataConfig.S3OutputPath", "Artifacts go to S3OutputPath/TrainingJobName/output/."),
-    _refused("OutputDataConfig.KmsKeyId", "there is no key management yet, and artifacts would not be encrypted"),
+    _acts(
+        "OutputDataConfig.KmsKeyId",
+        "alias/aws/s3: the store encrypts artifacts with its own key (SSE-S3). Other keys are refused: there is no KMS yet.",
+    ),
     _acts(
         "OutputDataConfig.CompressionType",
         "GZIP: one tar.gz each; NONE: an object for every file, below output/model/.",

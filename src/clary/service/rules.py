@@ -13,6 +13,7 @@ from clary.jobs.model import TrainingJobRequest
 from clary.logs.metric_definitions import validate
 from clary.service.channel_rules import check_channel, check_fifo_names
 from clary.service.instance_groups import check_groups
+from clary.storage.port import DEFAULT_KMS_KEY
 from clary.storage.session_policy import Grant, UngrantableName, pack
 from clary.storage.uri import InvalidS3Uri, parse_s3_uri
 
@@ -81,6 +82,11 @@ def check_request(request: TrainingJobRequest, capabilities: Capabilities) -> No
     check_fifo_names(request.input_data_config, request.algorithm_specification.training_input_mode)
     check_groups(request)
     _check_uri(request.output_data_config.s3_output_path, "write")
+    if request.output_data_config.kms_key_id not in {None, "", DEFAULT_KMS_KEY}:
+        raise ValidationException(
+            f"'outputDataConfig.kmsKeyId' must be {DEFAULT_KMS_KEY} or absent: there is no key management yet, and artifacts "
+            "would not be encrypted with another key."
+        )
     if request.checkpoint_config is not None:
         _check_uri(request.checkpoint_config.s3_uri, "sync")
     for definition in request.algorithm_specification.metric_definitions:

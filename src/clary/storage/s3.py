@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from os.path import commonprefix
 
 from clary.storage.port import (
+    DEFAULT_KMS_KEY,
     CredentialsProvider,
     NoSuchBucket,
     NoSuchKey,
@@ -107,12 +108,12 @@ class S3Storage:
     def put(self, bucket: str, key: str, data: bytes | memoryview, *, kms_key_id: str | None = None) -> None:
         """See `port.ObjectStorage`."""
         self._check_write(bucket, key)
-        self._wire.request("PUT", bucket, key, headers=_encryption(kms_key_id), body=data)
+        self._wire.request("PUT", bucket, key, headers=self._encryption(bucket, kms_key_id), body=data)
 
     def open_writer(self, bucket: str, key: str, *, kms_key_id: str | None = None) -> AbstractContextManager[Writer]:
         """See `port.ObjectStorage`."""
         self._check_write(bucket, key)
-        return S3Writer(self._wire, bucket, key, _encryption(kms_key_id))
+        return S3Writer(self._wire, bucket, key, self._encryption(bucket, kms_key_id))
 
     def abort_uploads(self, bucket: str, keys: Collection[str]) -> int:
         """See `port.ObjectStorage`. One request for each thousand uploads under what the keys begin with."""
@@ -163,6 +164,13 @@ class S3Storage:
             self._seaweedfs[bucket] = answer.is_seaweedfs
         return self._seaweedfs[bucket]
 
+    def _encryption(self, bucket: str, kms_key_id: str | None) -> dict[str, str]:
+        if kms_key_id is None:
+            return {}
+        if kms_key_id == DEFAULT_KMS_KEY and self._is_seaweedfs(bucket):
+            return {"x-amz-server-side-encryption": "AES256"}  # it answers 500 to aws:kms without a KMS behind it
+        return {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id": kms_key_id}
+
     def _check_key(self, bucket: str, key: str) -> None:
         """Refuse a key that the store would bend. Only such keys cost the question whose store it is."""
         if not key:
@@ -185,9 +193,3 @@ def _objects(page: Answer, prefix: str) -> list[ObjectInfo]:
         if key.startswith(prefix) and not bent:
             found.append(ObjectInfo(key=key, size_bytes=int(element(entry, "Size")), etag=element(entry, "ETag")))
     return found
-
-
-def _encryption(kms_key_id: str | None) -> dict[str, str]:
-    if kms_key_id is None:
-        return {}
-    return {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id": kms_key_id}

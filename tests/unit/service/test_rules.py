@@ -133,6 +133,7 @@ def test_two_missing_members_are_counted():
             "'algorithmSpecification.containerEntrypoint' must not hold a NUL",
         ),
         ({"OutputDataConfig": {"S3OutputPath": "ftp://b"}}, "Invalid S3 URI"),
+        ({"OutputDataConfig": {"S3OutputPath": "s3://b/o", "KmsKeyId": "mine"}}, "must be alias/aws/s3 or absent"),
         ({"StoppingCondition": {"MaxWaitTimeInSeconds": 9}}, "Invalid MaxWaitTimeInSeconds. It is only supported when"),
         (
             {"ResourceConfig": {"InstanceType": "m", "InstanceCount": 0, "VolumeSizeInGB": 1}},
