@@ -87,6 +87,19 @@ def test_or_all_is_downloaded_before_the_start(no_fuse, runtime):
         assert server.lines(made["TrainingJobName"]) == ["a b/c", "Read-only file system"]
 
 
+def test_objects_of_the_input_cache_are_read_from_there(needs_fuse):
+    """By a FastFile job, what a File mode job has brought."""
+    with serving(CLARY_INPUT_CACHE_BYTES="100000000") as server:
+        made = request(server, server.bucket())
+        for mode in ("File", "FastFile"):
+            made["TrainingJobName"] = new_name("fast")
+            made["InputDataConfig"][0]["InputMode"] = mode
+            server.client("sagemaker").create_training_job(**made)
+            end = server.end(made["TrainingJobName"])
+            assert end["TrainingJobStatus"] == "Completed", end
+            assert server.lines(made["TrainingJobName"])[0] == "a b/c"
+
+
 def test_an_ordinary_user_mounts_by_fusermount3(needs_fuse):
     """And nothing stays."""
     if shutil.which("fusermount3") is None:

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -29,11 +29,12 @@ from clary.instance.storage_access import s3
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask
 from clary.runtimes import fuse
-from clary.runtimes.fuse_operations import Entry
+from clary.runtimes.fuse_operations import Entry, File
 from clary.storage import s3 as _s3  # noqa: F401  the first reader is not to wait for its import
 from clary.storage.integrity import Corrupt
 from clary.storage.port import Changed, StorageError
 from clary.storage.read_ahead import OpenFile, ReadAhead
+from clary.storage.reading import ReadObject
 from clary.storage.view import ROOT, Node, View
 
 _ANOTHER_IS_HERE = 75  # EX_TEMPFAIL
@@ -43,13 +44,22 @@ _NUMBERS = 40  # bits of a number that are a view's own
 class ChannelTree:
     """Several views in one tree, each below its name. A `fuse_operations.Tree`.
 
-    The first object that cannot be read is told in the file `trouble`.
+    The first object that cannot be read is told in the file `trouble`. `cached` opens an object that is on this machine.
     """
 
-    def __init__(self, views: dict[str, View], read_ahead: ReadAhead, trouble: Path, log: Logger) -> None:
+    def __init__(
+        self,
+        views: dict[str, View],
+        read_ahead: ReadAhead,
+        trouble: Path,
+        log: Logger,
+        *,
+        cached: Callable[[ReadObject], int | None] = lambda _entry: None,
+    ) -> None:
         self._names = list(views)
         self._views = list(views.values())
         self._read_ahead = read_ahead
+        self._cached = cached
         self._trouble = trouble
         self._log = log
         self._lock = threading.Lock()
@@ -80,13 +90,16 @@ class ChannelTree:
             for child in children
         ]
 
-    def open(self, path: str) -> "_File":
+    def open(self, path: str) -> File:
         """See `Tree`."""
         node = self._node(path)
         if node is None:
             raise FileNotFoundError(errno.ENOENT, path)
         if node.number in self._bad:
             raise OSError(errno.EIO, path)
+        fd = None if node.entry is None else self._cached(node.entry)
+        if fd is not None:
+            return _CachedFile(node, fd)
         return _File(self, node, self._read_ahead.open(node))
 
     def failed(self, node: Node, error: Exception) -> None:
@@ -130,6 +143,20 @@ class _File:
         self._file.close()
 
 
+class _CachedFile:
+    """An open file whose object is in the input cache."""
+
+    def __init__(self, node: Node, fd: int) -> None:
+        self._fd = fd
+        self.entry = _entry(node)
+
+    def read(self, start: int, size: int) -> bytes:
+        return os.pread(self._fd, size, start)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Serve until the file system is taken away; the exit code."""
     option, directory = arguments
@@ -163,7 +190,19 @@ def tree_of(task: InstanceTask, files: InstanceFiles, log: Logger) -> ChannelTre
         index, own = _own(number)
         return [_numbered(index, node) for node in by_index[index].following(own, limit)]
 
-    return ChannelTree(views, ReadAhead(patience.storage_of, following), files.fast_file_trouble, log)
+    return ChannelTree(
+        views, ReadAhead(patience.storage_of, following), files.fast_file_trouble, log, cached=_input_cache(task)
+    )
+
+
+def _input_cache(task: InstanceTask) -> Callable[[ReadObject], int | None]:
+    """What opens objects that File mode channels have brought to this machine; nothing is added to them."""
+    if not task.input_cache:
+        return lambda _entry: None
+    from clary.storage.cache import InputCache  # noqa: PLC0415 - most have none
+
+    cache = InputCache(Path(task.input_cache), limit_bytes=task.input_cache_bytes, endpoint_url=task.s3_endpoint_url)
+    return lambda entry: cache.open_object(entry.bucket, entry.key, entry.etag)
 
 
 def _wait(seconds: float) -> bool:

@@ -87,6 +87,26 @@ def test_a_tree_is_that_of_file_mode(tmp_path_factory, tree, cut, sharing, data)
     assert (files, directories) == expected
 
 
+def test_what_is_in_the_input_cache_is_not_asked_for(tmp_path):
+    """Its file is read instead."""
+    shown = channel_tree(tmp_path, {"a": b"in S3", "b": b"in S3"}, "", 0, 1)
+    (tmp_path / "cached").write_bytes(b"cache")
+    asked = []
+
+    def cached(entry):
+        asked.append((entry.bucket, entry.key, entry.size_bytes))
+        return os.open(tmp_path / "cached", os.O_RDONLY) if entry.key == "a" else None
+
+    shown._cached = cached
+    found = {}
+    for name in "ab":
+        with contextlib.closing(shown.open(f"c/{name}")) as file:
+            found[name] = file.read(0, 10), file.read(3, 1), file.entry == shown.find(f"c/{name}")
+
+    assert found == {"a": (b"cache", b"h", True), "b": (b"in S3", b"S", True)}
+    assert asked == [("data", "a", 5), ("data", "b", 5)]
+
+
 @pytest.fixture
 def instance(tmp_path, needs_fuse):
     """Makes instances with a directory for S3; their servers are ended."""
