@@ -159,7 +159,8 @@ def get(
     first, *rest = data[: max(end, 0)].decode("latin-1").split("\r\n")
     found = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
     length = found.get("content-length", "")
-    if not first.startswith("HTTP/1.1 ") or not length.isdecimal() or len(data) - end - 4 > int(length):
+    coded = "transfer-encoding" in found  # which counts for more than a length beside it
+    if not first.startswith("HTTP/1.1 ") or coded or not length.isdecimal() or len(data) - end - 4 > int(length):
         raise UnknownLength
     status = int(first[9:12])
     error = InMemory()

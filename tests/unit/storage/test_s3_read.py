@@ -6,6 +6,7 @@ import random
 import socket
 import ssl
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -35,8 +36,8 @@ class Once:
         return self._listener.getsockname()[1]
 
     def _run(self):
-        with contextlib.suppress(OSError):
-            for pieces in self._answers:
+        for pieces in self._answers:
+            with contextlib.suppress(OSError):  # the client may go in the middle, and we may be closed
                 connection, _ = self._listener.accept()
                 if self._context:
                     connection = self._context.wrap_socket(connection, server_side=True)
@@ -146,19 +147,18 @@ def test_an_error_is_no_body(serve, tmp_path):
 def test_a_file_that_cannot_be_written_is_no_trouble_of_the_store(serve):
     """It is told as it is, at once."""
     server = serve([whole(BODY)])
-    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(DiskTrouble, match="No space left"):
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(DiskTrouble, match="No space left"):
         wire(server).request("GET", "b", "k", into=IntoFile(full.fileno(), 0, len(BODY)))
     assert server.requests == 1
 
 
 def test_bytes_that_came_through_tls_are_written_by_us(serve, tmp_path, monkeypatch):
     """The kernel cannot splice what must be decrypted."""
-    certificate, key = self_signed(["127.0.0.1"])
-    for name, text in (("c", certificate), ("k", key)):
-        (tmp_path / name).write_bytes(text)
+    pair = self_signed(os.urandom(32), common_name="store")
+    (tmp_path / "pem").write_bytes(pair.certificate + pair.private_key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "c", tmp_path / "k")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "c"))
+    context.load_cert_chain(tmp_path / "pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "pem"))
     server = serve([whole(BODY)], context=context)
     with (tmp_path / "file").open("wb") as file:
         wire(server, "https").request("GET", "b", "k", into=IntoFile(file.fileno(), 0, len(BODY)))
