@@ -32,6 +32,7 @@ from clary.instance.fast_file_mount import FastFileMount, keep_view
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.model import Channel, DataSource, S3DataSource
 from clary.jobs.task import StorageGrant
+from clary.runtimes import fuse
 from clary.storage.port import Credentials, S3Address
 from clary.storage.s3 import S3Storage
 from clary.storage.transfer import download
@@ -90,7 +91,7 @@ def mount(*arguments: str) -> None:
     began = time.perf_counter()
     plan = plan_channel(source, task, lambda _access, _location: storage)
     keep_view(files, "c", plan, now=SystemClock().now())
-    server = FastFileMount(task, files, get_logger("bench"))
+    server = FastFileMount(task, files, fuse, get_logger("bench"))
     server.start()
     mounted_s = time.perf_counter() - began
     directory = files.fast_file / "c"
@@ -99,7 +100,7 @@ def mount(*arguments: str) -> None:
     took_s = time.perf_counter() - began
     peak = _peak(int(files.fast_file_lock.read_text()))
     server.stop()
-    server = FastFileMount(task, files, get_logger("bench"))
+    server = FastFileMount(task, files, fuse, get_logger("bench"))
     server.start()  # anew, so that the kernel has no page of it
     firsts = [_first_byte_s(path) * 1000 for path in random.Random(1).choices(sorted(directory.iterdir()), k=20)]
     server.stop()

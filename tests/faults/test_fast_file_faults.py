@@ -17,6 +17,7 @@ from clary.base.telemetry import get_logger
 from clary.instance.fast_file_mount import FastFileMount
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import ProgramEnd
+from clary.runtimes import fuse
 from clary.runtimes.process import ProcessRuntime
 from clary.storage.port import Credentials, S3Address
 from clary.storage.read_ahead import ReadAhead
@@ -204,7 +205,7 @@ def test_killed_at_each_point(tmp_path, needs_fuse, point):
         assert instance.run() == 0
     finally:
         ProcessRuntime().kill(instance.files.program)
-        FastFileMount(instance.task, instance.files, get_logger("test")).stop()
+        FastFileMount(instance.task, instance.files, fuse, get_logger("test")).stop()
 
     assert (instance.snapshot.program_end, instance.snapshot.lost) == (ProgramEnd(exit_code=0), False)
     assert instance.lines() == ["['a.csv'] 4"]

@@ -33,7 +33,7 @@ from clary.jobs.model import MetricData
 from clary.jobs.task import InstanceTask, Phase, ProgramEnd, Snapshot
 from clary.logs.files import FileLogStore
 from clary.logs.metric_files import FileMetricSeries
-from clary.runtimes import choice, volumes
+from clary.runtimes import choice, fuse, volumes
 from clary.runtimes.port import Runtime
 
 if TYPE_CHECKING:  # a job without a cache starts without it
@@ -77,6 +77,7 @@ def main(
                     files=files,
                     runtime=runtime(task),
                     volumes=volumes,
+                    fuse=fuse,
                     grants=grants,
                     storage_for=(storage_for or s3)(task, grants),
                     open_writer=FileLogStore(Path(options["--logs"]), clock).writer,

@@ -22,8 +22,7 @@ from clary.instance.opt_ml import INPUT_DATA, input_mode
 from clary.jobs.failure import FAILURE_REASON_MAX
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask
-from clary.runtimes import fuse
-from clary.runtimes.port import CannotStart, Mount
+from clary.runtimes.port import CannotStart, Mount, UserMounts
 
 MOUNT = "mount"
 _WITHIN_S = 30.0
@@ -72,12 +71,14 @@ class FastFileMount:
         self,
         task: InstanceTask,
         files: InstanceFiles,
+        fuse: UserMounts,
         log: Logger,
         *,
         command: Sequence[str] = (sys.executable, "-P", "-m", "clary.instance.fast_file"),
     ) -> None:
         self._task = task
         self._files = files
+        self._fuse = fuse
         self._log = log
         self._command = command
         self._needed = bool(fast_file_channels(task))
@@ -87,13 +88,11 @@ class FastFileMount:
         """Have it mounted, before the program starts; takes some 0.3 seconds. Raises `CannotStart`."""
         if not self._needed or is_locked(self._files.fast_file_lock):
             return
-        if self._task.program.reference is not None and not fuse.open_to_others():
-            raise CannotStart(
-                "the container engine cannot look into FastFile channels that an ordinary user mounts. Cure: the line "
-                f"user_allow_other in {fuse.CONFIGURATION}, or Clary as root"
-            )
+        closed = None if self._task.program.reference is None else self._fuse.closed_to_others()
+        if closed is not None:
+            raise CannotStart(f"FastFile channels cannot be shown in containers: {closed}")
         try:
-            fuse.detach(self._files.fast_file)  # of a server that died before the program could start
+            self._fuse.detach(self._files.fast_file)  # of a server that died before the program could start
             self._files.fast_file.mkdir(mode=0o700, exist_ok=True)
             with self._files.fast_file_log.open("ab") as log:
                 self._server = subprocess.Popen(
@@ -107,7 +106,7 @@ class FastFileMount:
         except OSError as error:
             raise CannotStart(f"FastFile channels cannot be mounted: {error}") from error
         self._wait_for(self._server)
-        fuse.read_in_large_pieces(self._files.fast_file)
+        self._fuse.read_in_large_pieces(self._files.fast_file)
         faults.point("fast_file.mounted")
         self._log.info("channels mounted", pid=self._server.pid)
 
@@ -131,7 +130,7 @@ class FastFileMount:
         if not self._needed:
             return
         try:
-            fuse.detach(self._files.fast_file)
+            self._fuse.detach(self._files.fast_file)
         except OSError as error:
             self._log.error("channels not unmounted", error=str(error))
         with contextlib.suppress(OSError, ValueError):
@@ -159,7 +158,7 @@ class FastFileMount:
             time.sleep(0.002)
 
     def _is_there(self) -> bool:
-        if not fuse.is_mounted(self._files.fast_file):
+        if not self._fuse.is_mounted(self._files.fast_file):
             return False
         try:
             return all((self._files.fast_file / name).is_dir() for name in fast_file_channels(self._task))

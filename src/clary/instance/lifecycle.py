@@ -45,7 +45,7 @@ from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask
 from clary.logs.metric_series import SeriesWriter
 from clary.logs.port import LogWriter
-from clary.runtimes.port import Runtime, Volumes, VolumeTrouble
+from clary.runtimes.port import Runtime, UserMounts, Volumes, VolumeTrouble
 
 if TYPE_CHECKING:  # a job without a cache starts without it
     from clary.instance.cached_channels import CachedChannels
@@ -67,6 +67,7 @@ class Surroundings:
     files: InstanceFiles
     runtime: Runtime
     volumes: Volumes
+    fuse: UserMounts
     grants: Grants
     storage_for: StorageFor
     open_writer: Callable[[str, str], LogWriter]
@@ -264,7 +265,7 @@ class Lifecycle:
                     wake=wake,
                     log=log,
                 ),
-                fast_file=FastFileMount(task, files, log),
+                fast_file=FastFileMount(task, files, around.fuse, log),
                 lent=lambda: () if around.cached is None else around.cached.mounts(),
                 journal=journal,
                 stops=stops,

@@ -9,7 +9,6 @@ over: the kernel's connection dies with the process.
 """
 
 import contextlib
-import ctypes
 import importlib
 import os
 import shutil
@@ -82,21 +81,23 @@ def problem(directory: Path) -> str | None:
     return None
 
 
-def open_to_others() -> bool:
-    """Whether other users than ourselves can look into what we mount: those of a container, say."""
+def closed_to_others() -> str | None:
+    """See `UserMounts`."""
     if os.geteuid() == 0:
-        return True
-    try:
-        lines = CONFIGURATION.read_text().splitlines()
-    except OSError:
-        return False
-    return any(line.strip() == "user_allow_other" for line in lines)
+        return None
+    with contextlib.suppress(OSError):
+        if any(line.strip() == "user_allow_other" for line in CONFIGURATION.read_text().splitlines()):
+            return None
+    return (
+        "nobody else can look into what an ordinary user mounts. Cure: the line user_allow_other in "
+        f"{CONFIGURATION}, or Clary as root"
+    )
 
 
 def serve(tree: Tree, mount_point: Path) -> None:
     """Mount the tree and answer for it until it is taken away. Call it in the main thread. Raises `CannotMount`."""
     mfusepy = _mfusepy()
-    options: dict[str, Any] = {"allow_other": True} if open_to_others() else {}
+    options: dict[str, Any] = {"allow_other": True} if closed_to_others() is None else {}
     if mfusepy.fuse_version_minor >= _THREADS_SINCE:
         options["max_threads"] = _THREADS
     try:
@@ -120,19 +121,19 @@ def serve(tree: Tree, mount_point: Path) -> None:
 
 
 def read_in_large_pieces(mount_point: Path) -> None:
-    """Let the kernel ask for more at once than its 128 KiB, for whoever reads on; without effect unless we are root."""
+    """See `UserMounts`. Its own 128 KiB can be changed by root alone."""
     device = mount_point.stat().st_dev
     with contextlib.suppress(OSError):
         Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb").write_text(_KERNEL_AHEAD_KIB)
 
 
 def is_mounted(mount_point: Path) -> bool:
-    """Whether something is mounted there, its server alive or not."""
+    """See `UserMounts`."""
     return mount_point.parent.resolve() / mount_point.name in mounted_below(mount_point.parent)
 
 
 def detach(mount_point: Path) -> None:
-    """Take away what is mounted there, alive or dead, in use or not; without effect if nothing is. Raises `CannotMount`.
+    """See `UserMounts`. Raises `CannotMount`.
 
     Whoever has a file of it open goes on reading for as long as its server lives.
     """
@@ -161,6 +162,8 @@ def _mfusepy() -> Any:
 
 
 def _library() -> str | None:
+    import ctypes  # noqa: PLC0415 - a job without such channels starts without it
+
     for name in _LIBRARIES:
         with contextlib.suppress(OSError):
             ctypes.CDLL(name)

@@ -242,3 +242,26 @@ class Overlays(Protocol):
     def detach_below(self, directory: Path) -> None:
         """Unmount what is mounted at a directory or below it. Raises `OSError`."""
         ...
+
+
+class UserMounts(Protocol):
+    """File systems that a process of ours serves.
+
+    Adapter: `fuse`, a module.
+    """
+
+    def closed_to_others(self) -> str | None:
+        """Why other users than ourselves cannot look into what we mount, those of a container, say, with the cure."""
+        ...
+
+    def is_mounted(self, mount_point: Path) -> bool:
+        """Whether something is mounted there, its server alive or not."""
+        ...
+
+    def read_in_large_pieces(self, mount_point: Path) -> None:
+        """Let the kernel ask for more at once, for whoever reads on, as far as we may say so."""
+        ...
+
+    def detach(self, mount_point: Path) -> None:
+        """Take away what is mounted there, alive or dead, in use or not; without effect if nothing is. Raises `OSError`."""
+        ...

@@ -15,7 +15,7 @@ from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask, Snapshot, StorageGrant, Wishes, instance_name
 from clary.logs.memory import MemoryLogStore
 from clary.logs.metric_memory import MemoryMetricSeries
-from clary.runtimes import volumes
+from clary.runtimes import fuse, volumes
 from clary.runtimes.scripted import SCRIPT, Script, ScriptedRuntime
 from clary.storage.directory import DirectoryStorage
 from factories import REGION, arn, make_channel, make_program
@@ -101,6 +101,7 @@ class Scene:
             files=self.files,
             runtime=self.runtime,
             volumes=self.volumes,
+            fuse=fuse,
             grants=Grants(self.files.grants, self.clock),
             storage_for=lambda _access, _location: self.storage,
             open_writer=self.logs.writer,

@@ -124,7 +124,7 @@ def instance(tmp_path, needs_fuse):
         files.task.write_bytes(msgspec.json.encode(task))
         files.grants.write_bytes(b"[]")
         keep_view(files, "train", plan_channel(source, task, lambda *_: storage), now=Instant(5000))
-        mount = FastFileMount(task, files, get_logger("test"))
+        mount = FastFileMount(task, files, fuse, get_logger("test"))
         made.append(mount)
         return mount, files
 
@@ -188,7 +188,7 @@ def test_a_server_is_found_again_and_its_death_is_noticed(instance):
     mount, files = instance({"a": b"1"})
     mount.start()
     mount.leave()
-    again = FastFileMount(make_task(channels=(fast(),)), files, get_logger("test"))
+    again = FastFileMount(make_task(channels=(fast(),)), files, fuse, get_logger("test"))
     again.start()
     process = int(files.fast_file_lock.read_text())
     assert not again.is_torn()
@@ -212,10 +212,10 @@ def test_what_cannot_be_mounted_is_told(instance, monkeypatch):
     view_file(files, "train").unlink()
     with pytest.raises(CannotStart, match="unable to open database file"):
         mount.start()
-    monkeypatch.setattr(fuse, "open_to_others", lambda: False)
+    monkeypatch.setattr(fuse, "closed_to_others", lambda: "Cure: user_allow_other")
     task = make_task(channels=(fast(),), program=make_program(reference="image"))
     with pytest.raises(CannotStart, match="user_allow_other"):
-        FastFileMount(task, files, get_logger("test")).start()
+        FastFileMount(task, files, fuse, get_logger("test")).start()
 
 
 def test_what_the_program_sees():
