@@ -32,7 +32,7 @@ from clary.runtimes import fuse
 from clary.runtimes.fuse_operations import Entry, File
 from clary.storage import s3 as _s3  # noqa: F401  the first reader is not to wait for its import
 from clary.storage.integrity import Corrupt
-from clary.storage.port import Changed, StorageError
+from clary.storage.port import Changed
 from clary.storage.read_ahead import OpenFile, ReadAhead
 from clary.storage.reading import ReadObject
 from clary.storage.view import ROOT, Node, View
@@ -135,7 +135,7 @@ class _File:
     def read(self, start: int, size: int) -> bytes:
         try:
             return self._file.read(start, size)
-        except (StorageError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, it is no data
             self._tree.failed(self._node, error)
             raise OSError(errno.EIO, "") from None
 

@@ -59,8 +59,9 @@ def problem(directory: Path) -> str | None:
     found = unavailable()
     if found is not None:
         return found
-    place = directory / f".fuse-probe-{os.getpid()}"
+    place = directory / ".fuse-probe"
     try:
+        detach(place)  # one that a crash left
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = [sys.executable, "-P", "-m", "clary.runtimes.fuse_probe", str(place)]
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -239,19 +239,17 @@ class OpenFile:
         end = min(start + size, self.entry.size_bytes)
         if start >= end:
             return b""
-        for _ in range(2):
+        while True:
             blocks = self._ahead.blocks(self, start, end)
             try:
                 pieces = [_piece(block, start, end) for block in blocks]
-            except CancelledError:  # somebody else needed the room; ours to wait for now
+            except CancelledError:  # somebody else took the room while nobody had begun to ask: ask again
                 self._ahead.forget(self, blocks)
                 continue
             except StorageError:
                 self._ahead.forget(self, [block for block in blocks if _failed(block)])
                 raise
             break
-        else:
-            raise StorageError(f"s3://{self.entry.bucket}/{self.entry.key}: no room to read it")
         if self._digest is not None:
             self._digest.wait_for(end - _UNSEEN_BYTES)
             if end == self.entry.size_bytes and not self._digest.fits(self._ahead.reader):

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from clary.base.clock import Instant
+from clary.base.files import sync_directory
 from clary.storage.reading import ReadObject
 from clary.storage.selection import Selection
 
@@ -80,7 +81,10 @@ def write_view(path: Path, bucket: str, selection: Selection, *, staged_at: Inst
             database.execute(statement)
     finally:
         database.close()
+    with new.open("rb") as file:
+        os.fsync(file.fileno())
     new.rename(path)
+    sync_directory(path.parent)
 
 
 class View:
@@ -88,7 +92,9 @@ class View:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        self._database = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        )
         [(self._bucket, self.staged_at, self.files, self.bytes)] = self._ask("SELECT * FROM about")
 
     def find(self, path: str) -> Node | None:
