@@ -128,5 +128,5 @@ def test_no_two_files_of_an_instance_share_a_place(tmp_path):
     files = {name: path for name, path in vars(InstanceFiles(tmp_path)).items() if name != "root"}
     assert len(set(files.values())) == len(files)
     on_volume = {name for name, path in files.items() if path.parent == files["volume"]}
-    assert on_volume == {"opt_ml", "checkpoints", "staging", "scratch"}
+    assert on_volume == {"opt_ml", "checkpoints", "overlays", "staging", "scratch"}
     assert {path.parent for name, path in files.items() if name not in on_volume} == {tmp_path}
