@@ -1,7 +1,7 @@
 """The home's small files, atomic writes and locks."""
 
-import multiprocessing
-import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -54,25 +54,26 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["directory"]
 
 
-def _hold(path, holding):
-    with exclusive_lock(path):
-        holding.set()
-        signal.pause()
+HOLDER = """
+import signal, sys
+from pathlib import Path
+from clary.base.files import exclusive_lock
+with exclusive_lock(Path(sys.argv[1])):
+    print("holding", flush=True)
+    signal.pause()
+"""
 
 
 def test_a_lock_is_held_by_one_and_given_back_when_its_holder_is_killed(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    holding = context.Event()
-    holder = context.Process(target=_hold, args=(tmp_path / "lock", holding))
-    holder.start()
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path / "lock"], stdout=subprocess.PIPE)
     try:
-        assert holding.wait(30)
+        assert holder.stdout.readline() == b"holding\n"
         assert is_locked(tmp_path / "lock")
         with pytest.raises(AlreadyLocked), exclusive_lock(tmp_path / "lock"):
             pass
     finally:
         holder.kill()
-        holder.join()
+        holder.communicate()
 
     assert not is_locked(tmp_path / "lock")
     with exclusive_lock(tmp_path / "lock"):
