@@ -2,8 +2,8 @@
 
 Called by whoever serves a FastFile channel, from many threads. Every block is a ranged request of the object as it was
 listed (its ETag, else `Changed`). A small object comes whole, and is held against its ETag before a byte is given. A
-larger one that is read from its beginning to its end is held against it, too, before its last bytes are given; of one
-that is read here and there nothing is known but that it is the one that was listed.
+larger one, up to `TOLD_BYTES`, that is read from its beginning to its end is held against it, too, before its last bytes are
+given; of one that is larger still, or is read here and there, nothing is known but that it is the one that was listed.
 
 Memory: what is held ahead of readers stays within a limit; what they wait for comes on top.
 """
@@ -23,6 +23,11 @@ from clary.storage.view import Node
 
 WHOLE_BYTES = 1024 * 1024
 """Objects up to here are read whole."""
+
+TOLD_BYTES = 8 * 1024 * 1024
+"""Objects up to here are held against their MD5 while they are read through. Most clients store larger ones in parts, which
+have none, and to compute it takes longer than all the rest of reading.
+"""
 
 LIMIT_BYTES = 128 * 1024 * 1024
 _OF_ONE_BYTES = 32 * 1024 * 1024
@@ -232,7 +237,8 @@ class OpenFile:
         self.blocks: list[_Block] = []
         self.pattern = Pattern(window_at_most)
         self._ahead = ahead
-        self._digest = None if md5_of(entry.etag) is None or entry.size_bytes <= WHOLE_BYTES else _Digest(entry)
+        told = WHOLE_BYTES < entry.size_bytes <= TOLD_BYTES and md5_of(entry.etag) is not None
+        self._digest = _Digest(entry) if told else None
 
     def read(self, start: int, size: int) -> bytes:
         """The bytes from `start` on, so many or up to the end of the file. Raises `StorageError`."""
