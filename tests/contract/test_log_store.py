@@ -198,6 +198,17 @@ class TestReading:
 
         assert messages == read_all(store)
 
+    def test_a_stream_is_there_from_its_writer_on(self, store):
+        """With events or without; another is not."""
+        assert not store.has_stream(GROUP, STREAM)
+        store.writer(GROUP, STREAM).close()
+
+        assert store.has_stream(GROUP, STREAM)
+        assert not store.has_stream(GROUP, f"{STREAM}0")
+        assert not store.has_stream(f"{GROUP}/other", STREAM)
+        store.delete(GROUP, STREAM)
+        assert not store.has_stream(GROUP, STREAM)
+
     def test_what_does_not_exist_is_said(self, store):
         """On a fresh account the group itself is missing, which clients ignore."""
         with pytest.raises(NoSuchGroup):

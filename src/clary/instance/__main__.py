@@ -80,7 +80,7 @@ def main(
                     fuse=fuse,
                     grants=grants,
                     storage_for=(storage_for or s3)(task, grants),
-                    open_writer=FileLogStore(Path(options["--logs"]), clock).writer,
+                    logs=FileLogStore(Path(options["--logs"]), clock),
                     open_series=FileMetricSeries(Path(options["--logs"])).writer,
                     find_metrics=metric_finder(task),
                     reporter=Reporter(files.snapshot, Path(hints) if hints else None, task.instance_name, _log),

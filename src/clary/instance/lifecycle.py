@@ -44,7 +44,7 @@ from clary.jobs.failure import JobFailure, internal_error
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import InstanceTask
 from clary.logs.metric_series import SeriesWriter
-from clary.logs.port import LogWriter
+from clary.logs.port import LogStore
 from clary.runtimes.port import Runtime, UserMounts, Volumes, VolumeTrouble
 
 if TYPE_CHECKING:  # a job without a cache starts without it
@@ -59,8 +59,7 @@ faults.declare("instance.finished")
 class Surroundings:
     """What an instance works with.
 
-    `open_writer` opens a log stream by group and name, `open_series` metric series by owner and writer; `hints` as in
-    `Reporter`; `cached` is None without an input cache.
+    `open_series` opens metric series by owner and writer; `hints` as in `Reporter`; `cached` is None without an input cache.
     """
 
     task: InstanceTask
@@ -70,7 +69,7 @@ class Surroundings:
     fuse: UserMounts
     grants: Grants
     storage_for: StorageFor
-    open_writer: Callable[[str, str], LogWriter]
+    logs: LogStore
     open_series: Callable[[str, str], SeriesWriter]
     find_metrics: FindMetrics
     reporter: Reporter
@@ -178,7 +177,7 @@ class Lifecycle:
         return Shipper(
             training_job_name=job,
             output=around.files.output,
-            open_writer=lambda: around.open_writer(around.task.log_group, log_stream),
+            open_writer=lambda: around.logs.writer(around.task.log_group, log_stream),
             open_series=lambda: around.open_series(job, log_stream.removeprefix(f"{job}/")),
             find_metrics=around.find_metrics,
             metrics=self._metrics,
@@ -254,6 +253,7 @@ class Lifecycle:
                 files=files,
                 runtime=around.runtime,
                 shipper=self._shipper,
+                has_stream=lambda name: around.logs.has_stream(task.log_group, name),
                 meter=self._meter(),
                 checkpoints=checkpoints,
                 pipes=Pipes(

@@ -19,6 +19,7 @@ from clary.instance.fast_file_mount import FastFileMount
 from clary.instance.hosts import addresses
 from clary.instance.journal import Journal
 from clary.instance.limits import program_limits
+from clary.instance.log_stream import log_stream
 from clary.instance.measure import InstanceMeter
 from clary.instance.pipes import Pipes
 from clary.instance.program_environment import program_environment
@@ -61,8 +62,8 @@ faults.declare("instance.training", "instance.stopping", "instance.ended")
 
 
 class RunTraining:
-    """See `steps.Step`. `grace_s`: seconds from SIGTERM to SIGKILL. `shipper` makes the shipper of a log stream; `meter`,
-    `checkpoints`, `pipes` and `fast_file` are the instance's.
+    """See `steps.Step`. `grace_s`: seconds from SIGTERM to SIGKILL. `shipper` makes the shipper of a log stream, and
+    `has_stream` knows whether there is one; `meter`, `checkpoints`, `pipes` and `fast_file` are the instance's.
     """
 
     name = "run training"
@@ -74,6 +75,7 @@ class RunTraining:
         files: InstanceFiles,
         runtime: Runtime,
         shipper: Callable[[str], Shipper],
+        has_stream: Callable[[str], bool],
         meter: InstanceMeter,
         pipes: Pipes,
         fast_file: FastFileMount,
@@ -89,6 +91,7 @@ class RunTraining:
         self._files = files
         self._runtime = runtime
         self._make_shipper = shipper
+        self._has_stream = has_stream
         self._meter = meter
         self._pipes = pipes
         self._fast_file = fast_file
@@ -182,7 +185,7 @@ class RunTraining:
             if self._stops.begun():
                 self._journal.note(Ended(at=self._clock.now()))
                 return 0
-            stream = f"{self._task.training_job_name}/{self._task.host}-{now // 1000}"
+            stream = log_stream(self._task, now, self._has_stream)
             self._journal.note(ProgramStarting(at=now, log_stream=stream))
         try:
             limits = program_limits(self._task, cpus=os.cpu_count() or 1, memory_bytes=_memory_bytes())

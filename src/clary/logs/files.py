@@ -60,6 +60,10 @@ class FileLogStore:
                 return self._writer(group_directory(self._root, group), directory)
         return self._writer(group_directory(self._root, group), directory)
 
+    def has_stream(self, group: str, stream: str) -> bool:
+        """See `LogStore.has_stream`."""
+        return self._group(group) is not None and self._stream(group, stream) is not None
+
     def groups(self, *, prefix: str = "", limit: int = MAX_PAGE_STREAMS, token: str | None = None) -> GroupsPage:
         """See `LogStore.groups`."""
         return groups_page(group_names(self._root), self._group, prefix=prefix, limit=limit, token=token)

@@ -100,6 +100,10 @@ class MemoryLogStore:
             raise StreamBusy(stream)
         return MemoryLogWriter(found, self._clock)
 
+    def has_stream(self, group: str, stream: str) -> bool:
+        """See `LogStore.has_stream`."""
+        return group in self._groups and stream in self._groups[group][1]
+
     def groups(self, *, prefix: str = "", limit: int = MAX_PAGE_STREAMS, token: str | None = None) -> GroupsPage:
         """See `LogStore.groups`."""
         return groups_page(

@@ -133,6 +133,10 @@ class LogStore(Protocol):
         """
         ...
 
+    def has_stream(self, group: str, stream: str) -> bool:
+        """Whether the stream is there, with events or without."""
+        ...
+
     def groups(self, *, prefix: str = "", limit: int = MAX_PAGE_STREAMS, token: str | None = None) -> GroupsPage:
         """Groups whose names begin with `prefix`, by name. Raises `BadToken`."""
         ...

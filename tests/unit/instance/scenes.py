@@ -104,7 +104,7 @@ class Scene:
             fuse=fuse,
             grants=Grants(self.files.grants, self.clock),
             storage_for=lambda _access, _location: self.storage,
-            open_writer=self.logs.writer,
+            logs=self.logs,
             open_series=self.series.writer,
             find_metrics=metric_finder(self.task),
             reporter=Reporter(self.files.snapshot, None, self.task.instance_name, log),

@@ -475,3 +475,19 @@ def test_a_disk_that_the_program_has_filled_is_waited_for(scene, monkeypatch):
 
     assert (refusals, end.failure, end.program_end.exit_code, s.starts()) == ([], None, 0, 1)
     assert keys(s) == ["out/job/output/model.tar.gz"]
+
+
+def test_an_attempt_that_begins_where_another_one_was_has_a_log_stream_of_its_own(scene):
+    """Stored lines of that one, up to an offset, are not taken for its own."""
+    s = scene(script=MODEL)
+    begun = s.clock.now() // 1000
+    there = [f"job/algo-1-{second}" for second in range(begun, begun + 50)]
+    for name in there:
+        writer = s.logs.writer(s.task.log_group, name)
+        writer.append([b"of another attempt"], timestamp=s.clock.now(), source_offset=1000)
+        writer.close()
+
+    end = s.go()
+
+    assert end.log_stream == f"job/algo-1-{begun + 50}"
+    assert s.lines == ["hello", " ", "bye"]
