@@ -57,7 +57,14 @@ class GroupCommit:
     `refusals` are the exceptions with which a write says no and has changed nothing.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, refusals: tuple[type[Exception], ...]) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        refusals: tuple[type[Exception], ...],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._monotonic = monotonic
         self._connection = connection
         self._refusals = refusals
         self._waiting: deque[_Order] = deque()
@@ -122,10 +129,10 @@ class GroupCommit:
         return orders
 
     def _timed(self, orders: Sequence[_Order]) -> Sequence[BaseException | None]:
-        began = time.monotonic()
+        began = self._monotonic()
         outcomes = self._transact(orders)
         if not orders[0].is_long:
-            self._last_s = time.monotonic() - began
+            self._last_s = self._monotonic() - began
         return outcomes
 
     def _settled(
