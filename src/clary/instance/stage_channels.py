@@ -1,9 +1,10 @@
 """The third step: brings the channels of the job, one after the other, into /opt/ml/input/data.
 
-Each channel is planned (`channel_plan`) and downloaded in the background; one that is mounted is only listed, and a shared file system is only checked, as it is
-mounted when the program starts; the turns watch for a stop, which abandons it. Storage
-that cannot be reached is waited for without bound (the time limit of the job still holds): it belongs to a server that
-comes back. A channel that a crash interrupted begins again, from a new listing and an empty directory.
+Each channel is planned (`channel_plan`) and downloaded in the background, or comes out of the input cache (`cached_channels`);
+one that is mounted is only listed, and a shared file system is only checked, as they are mounted when the program starts. The
+turns watch for a stop, which abandons it. Storage that cannot be reached is waited for without bound (the time limit of the job
+still holds): it belongs to a server that comes back. A channel that a crash interrupted begins again, from a new listing and
+an empty directory.
 """
 
 import os
