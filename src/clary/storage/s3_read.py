@@ -5,20 +5,17 @@ more than all the rest of a small object; here is just what an object's answer n
 head tells. Any other answer is left to that reader.
 """
 
-import contextlib
-import errno
-import fcntl
 import os
 import socket
-import ssl
 from http.client import RemoteDisconnected
 from typing import Protocol
 
 from clary.storage.port import StorageError
 
 _HEAD_BYTES = 64 * 1024
-_BLOCK_BYTES = 256 * 1024
-_PIPE_BYTES = 1024 * 1024
+_BLOCK_BYTES = 32 * 1024
+"""Of a body on its way into a file. Larger pieces make the kernel look for larger pages, which a machine that has copied a lot
+has none of: they were slower, and as often much slower."""
 
 
 class DiskTrouble(Exception):
@@ -67,10 +64,7 @@ class InMemory:
 
 
 class IntoFile:
-    """A body of at most `length_max` bytes, written to `fd` from `offset` on; `length` is how many it had.
-
-    Bytes of a connection without TLS never come into this process: the kernel moves them.
-    """
+    """A body of at most `length_max` bytes, written to `fd` from `offset` on as it comes; `length` is how many it had."""
 
     def __init__(self, fd: int, offset: int, length_max: int) -> None:
         self._fd = fd
@@ -85,50 +79,16 @@ class IntoFile:
             raise StorageError(f"{length} bytes came, {self._length_max} were expected")
         self._write(first, self._offset)
         position, end = self._offset + len(first), self._offset + length
-        if not isinstance(connection, ssl.SSLSocket):
-            position = self._splice(connection, position, end)
-        if position < end:
-            block = memoryview(bytearray(min(_BLOCK_BYTES, end - position)))
-            while position < end:
-                count = _received(connection.recv_into(block[: end - position]))
-                self._write(block[:count], position)
-                position += count
+        block = memoryview(bytearray(min(_BLOCK_BYTES, end - position)))
+        while position < end:
+            count = _received(connection.recv_into(block[: end - position]))
+            self._write(block[:count], position)
+            position += count
 
     def give(self, data: bytes) -> None:
         """See `Body`. Raises `DiskTrouble`."""
         self.length = len(data)
         self._write(memoryview(data)[: self._length_max], self._offset)
-
-    def _splice(self, connection: socket.socket, position: int, end: int) -> int:
-        """Move what is left, or as much as this kernel and file system will; answers the position reached."""
-        out, into = os.pipe2(os.O_CLOEXEC)
-        try:
-            with contextlib.suppress(OSError):  # more than this user may have: the default will do
-                fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-            while position < end:
-                try:
-                    left = _received(os.splice(connection.fileno(), into, min(_PIPE_BYTES, end - position)))
-                except OSError as error:
-                    if error.errno in {errno.EINVAL, errno.ENOSYS, errno.EPERM}:
-                        return position
-                    raise
-                while left:
-                    moved = self._from_pipe(out, position, left)
-                    position, left = position + moved, left - moved
-            return position
-        finally:
-            os.close(out)
-            os.close(into)
-
-    def _from_pipe(self, out: int, position: int, count: int) -> int:
-        try:
-            return os.splice(out, self._fd, count, offset_dst=position)
-        except OSError as error:
-            if error.errno not in {errno.EINVAL, errno.ENOSYS, errno.EPERM}:
-                raise DiskTrouble(error) from error
-        data = os.read(out, min(count, _BLOCK_BYTES))  # a file system that takes no pipe
-        self._write(memoryview(data), position)
-        return len(data)
 
     def _write(self, view: memoryview, position: int) -> None:
         try:

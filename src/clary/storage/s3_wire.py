@@ -216,7 +216,9 @@ class S3Wire:
 
     def _get(self, connection: http.client.HTTPConnection, target: str, headers: dict[str, str], into: Body) -> Answer:
         if not self._secure:
-            connection.sock.setblocking(True)  # the kernel's own time limit holds then, for splices too
+            connection.sock.setblocking(
+                True
+            )  # the kernel's own time limit holds then, and each piece costs one call less
         try:
             status, found, error = get(connection.sock, target, headers, into)
         except BlockingIOError:
