@@ -3,9 +3,11 @@
     PYTHONPATH=src:tests python bench/artifact_upload.py [GIGABYTES [ROUNDS]]
 
 The model is a directory of files of 250 MB, 4 GB in all unless told otherwise: 32-bit floats drawn from a normal distribution,
-as weights are, of which gzip takes off some 7 %. Both upload to an embedded store, each in a process of its own, in turn,
-ROUNDS times (default 1: the peer needs minutes). Needs three times the size on disk. Prints one JSON object: seconds, the
-ratio (the bar is 8), the sizes of the archives, and the peak memory of both processes in MB.
+as weights are, of which gzip takes off some 7 %. Each uploads in a process of its own, in turn, ROUNDS times (default 1: the
+peer needs minutes), to each of two stores: the embedded one, which shares the processors with its client and computes three
+MD5 of every byte, and one that takes bytes and keeps nothing, as if the store were another machine's. Needs three times the
+size on disk. Prints one JSON object: for each store seconds, the ratio (the bar is 8), the sizes of the archives, and the
+peak memory of both processes in MB.
 """
 
 import json
@@ -23,6 +25,7 @@ import numpy as np
 from clary.storage.port import Credentials, S3Address
 from clary.storage.s3 import S3Storage
 from clary.storage.upload import upload_archive
+from sink_s3 import sink
 from weed import running_store, s3_client
 
 BUCKET = "bench"
@@ -88,20 +91,33 @@ def measure(size_bytes, rounds, root):
     """Everything."""
     model = root / "model"
     fill(model, size_bytes)
-    found = {way: [] for way in WAYS}
     with running_store(root / "store") as store:
         store.client().create_bucket(Bucket=BUCKET)
-        arguments = [model, store.endpoint_url, store.access_key_id, store.secret_access_key]
-        for _ in range(rounds):
-            for way in WAYS:
-                os.sync()
-                command = [sys.executable, __file__, way, *arguments]
-                found[way].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
-        sizes = same_content(store, model)
+        found = run(rounds, model, store.endpoint_url, store.access_key_id, store.secret_access_key)
+        embedded = told(found, same_content(store, model))
+    with sink() as endpoint_url:
+        found = run(rounds, model, endpoint_url, "any", "any")
+        client = s3_client(endpoint_url, "any", "any")
+        sizes = {way: client.head_object(Bucket=BUCKET, Key=way)["ContentLength"] // rounds for way in WAYS}
+    return {"model_mb": round(size_bytes / 1e6), "embedded_store": embedded, "keeps_nothing": told(found, sizes)}
+
+
+def run(rounds, model, *store):
+    """Seconds and peak memory of each run, by way."""
+    found = {way: [] for way in WAYS}
+    for _ in range(rounds):
+        for way in WAYS:
+            os.sync()
+            command = [sys.executable, __file__, way, model, *store]
+            found[way].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+    return found
+
+
+def told(found, sizes):
+    """What is printed of a store."""
     times = {way: [took_s for took_s, _ in runs] for way, runs in found.items()}
     ratios = [slow / fast for fast, slow in zip(times["ours"], times["theirs"], strict=True)]
     return {
-        "model_mb": round(size_bytes / 1e6),
         **{f"{way}_s": [round(took_s, 1) for took_s in took] for way, took in times.items()},
         "ratio": {name: round(each(ratios), 1) for name, each in {"min": min, "median": statistics.median}.items()},
         **{f"{way}_archive_mb": round(size / 1e6) for way, size in sizes.items()},
