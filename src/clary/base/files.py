@@ -7,8 +7,11 @@ import contextlib
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+_LOOK_AGAIN_S = 0.002
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
@@ -59,6 +62,25 @@ def exclusive_lock(path: Path) -> Iterator[int]:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyLocked(str(path)) from None
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def awaited_lock(path: Path, *, within_s: float) -> Iterator[int]:
+    """Hold `path` as `exclusive_lock` does, once nobody else does. Raises `TimeoutError` after so many seconds."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        until = time.monotonic() + within_s
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise TimeoutError(f"somebody else holds {path}") from None
+                time.sleep(_LOOK_AGAIN_S)
         yield fd
     finally:
         os.close(fd)

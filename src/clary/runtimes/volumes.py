@@ -11,15 +11,13 @@ mount(8) whose starter was killed comes too late. The kernel frees a loop device
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from clary.base import faults
+from clary.base.files import awaited_lock
 from clary.base.telemetry import get_logger
 from clary.jobs.instance_files import InstanceFiles
 from clary.runtimes.port import VolumeTrouble
@@ -216,23 +214,9 @@ def _lock_file(mount_point: Path) -> Path:
     return mount_point.with_name(f"{mount_point.name}.lock")
 
 
-@contextlib.contextmanager
-def _lock(mount_point: Path) -> Iterator[int]:
+def _lock(mount_point: Path) -> contextlib.AbstractContextManager[int]:
     """Hold the lock of a mount point. Raises `TimeoutError`."""
-    fd = os.open(_lock_file(mount_point), os.O_RDWR | os.O_CLOEXEC | os.O_CREAT, 0o600)
-    try:
-        until = time.monotonic() + _LOCKED_WITHIN_S
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise TimeoutError(f"somebody else is mounting or unmounting {mount_point}") from None
-                time.sleep(0.005)
-        yield fd
-    finally:
-        os.close(fd)
+    return awaited_lock(_lock_file(mount_point), within_s=_LOCKED_WITHIN_S)
 
 
 def _mounts() -> list[tuple[str, str]]:

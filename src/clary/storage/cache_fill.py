@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from clary.base import faults
+from clary.base.files import is_locked
 from clary.storage.cache_eviction import taken
 from clary.storage.cache_names import IndexedFile, object_space, tree_space
 from clary.storage.cache_place import CachePlace, TreeIndex, add_user
@@ -119,17 +120,7 @@ def on_their_way(place: CachePlace) -> dict[str, set[str]]:
 
 def runs(place: CachePlace, token: str) -> bool:
     """Whether a fill is still at work."""
-    try:
-        fd = os.open(place.fills / token / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    return is_locked(place.fills / token / "lock")
 
 
 def sweep(place: CachePlace) -> list[Path]:

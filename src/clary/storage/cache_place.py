@@ -12,19 +12,17 @@ Whoever changes what others rely on holds the lock, for moments: never while byt
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
 import stat
-import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from clary.base.files import write_atomically
+from clary.base.files import awaited_lock, write_atomically
 from clary.storage.cache_names import IndexedFile
 
 _LOCKED_WITHIN_S = 30.0
@@ -70,20 +68,8 @@ class CachePlace:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the lock. Raises `TimeoutError` after half a minute: somebody holds it who does not go on."""
-        fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            until = time.monotonic() + _LOCKED_WITHIN_S
-            while True:
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > until:
-                        raise TimeoutError(f"somebody else holds {self._lock}") from None
-                    time.sleep(0.002)
+        with awaited_lock(self._lock, within_s=_LOCKED_WITHIN_S):
             yield
-        finally:
-            os.close(fd)
 
     def object_path(self, name: str) -> str:
         """Where an object lies; a text, as there are thousands."""
