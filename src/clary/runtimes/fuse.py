@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from clary.runtimes.fuse_operations import Operations, Tree
-from clary.runtimes.volumes import mounted_below
+from clary.runtimes.volumes import mounted_below, system_path
 
 DEVICE = Path("/dev/fuse")
 CONFIGURATION = Path("/etc/fuse.conf")
 _LIBRARIES = ("libfuse3.so.3", "libfuse3.so.4")
-_SYSTEM_PATHS = "/usr/sbin:/sbin:/usr/bin:/bin"
 _CAP_SYS_ADMIN = 21
 _FOREVER_S = 1 << 30  # what the kernel may remember of names and attributes that never change
 _THREADS = 32  # a reader that waits for its bytes keeps one
@@ -49,7 +48,7 @@ def unavailable() -> str | None:
             return "root may not mount here. Cure: in a container, --cap-add SYS_ADMIN, or --privileged"
     elif not os.access(DEVICE, os.R_OK | os.W_OK):
         return f"you may not open {DEVICE}. Cure: chmod 666 {DEVICE}, as most systems have it"
-    elif shutil.which("fusermount3", path=_path()) is None:
+    elif shutil.which("fusermount3", path=system_path()) is None:
         return "fusermount3 is missing. Cure: apt-get install fuse3, or your system's package with it"
     return None
 
@@ -146,7 +145,7 @@ def detach(mount_point: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd="/",
-            env={"PATH": _path(), "LC_ALL": "C"},
+            env={"PATH": system_path(), "LC_ALL": "C"},
             check=False,
         )
         if done.returncode != 0 and is_mounted(mount_point):
@@ -178,10 +177,6 @@ def _capable() -> bool:
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
     return False
-
-
-def _path() -> str:
-    return f"{os.environ.get('PATH', '')}:{_SYSTEM_PATHS}".lstrip(":")
 
 
 def _probe_is_there(place: Path) -> bool:

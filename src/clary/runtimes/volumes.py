@@ -55,7 +55,7 @@ def unavailable() -> str | None:
     if os.geteuid() != 0:
         return "only root can mount volumes. Cure: run Clary as root"
     for tool, package in _TOOLS.items():
-        if shutil.which(tool, path=_path()) is None:
+        if shutil.which(tool, path=system_path()) is None:
             return f"{tool} is missing. Cure: apt-get install {package}, or your system's package with it"
     if not Path("/dev/loop-control").exists():
         return "there are no loop devices. Cure: modprobe loop; in a container, --privileged -v /dev:/dev"
@@ -195,7 +195,7 @@ def _run(tool: str, *arguments: str, lock: int | None = None, good: tuple[int, .
             stderr=subprocess.STDOUT,
             pass_fds=() if lock is None else (lock,),
             cwd="/",
-            env={"PATH": _path(), "LC_ALL": "C"},
+            env={"PATH": system_path(), "LC_ALL": "C"},
             check=False,
         )
     except OSError as error:
@@ -206,7 +206,8 @@ def _run(tool: str, *arguments: str, lock: int | None = None, good: tuple[int, .
     return said or f"{tool} ended with {done.returncode}"
 
 
-def _path() -> str:
+def system_path() -> str:
+    """Where the system's tools are looked for."""
     return f"{os.environ.get('PATH', '')}:{_SYSTEM_PATHS}".lstrip(":")
 
 
