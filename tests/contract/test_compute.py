@@ -258,11 +258,14 @@ class TestCompute:
             await compute.launch(make_task(), grants(5))
             await rig.report(NAME)
             await seen(compute, NAME, reported)
+            await compute.tell(NAME, Wishes(start=True))
             await compute.tell(NAME, Wishes(upload=True))
-            assert (await compute.observe(NAME)).wishes == Wishes(upload=True)
+            assert (await compute.observe(NAME)).wishes == Wishes(start=True, upload=True)
             await compute.tell(NAME, STOP)
             await compute.tell(NAME, Wishes(stop=StopReason.PEER_ENDED))
-            assert (await compute.observe(NAME)).wishes == Wishes(stop=StopReason.STOP_TRAINING_JOB, upload=True)
+            assert (await compute.observe(NAME)).wishes == Wishes(
+                stop=StopReason.STOP_TRAINING_JOB, start=True, upload=True
+            )
             await rig.report(NAME)
             await seen(compute, NAME, finished)
 

@@ -174,7 +174,7 @@ def check_quick(job: Job) -> None:
 
 def test_the_points_are_the_ones_that_are_walked():
     """Each step has its point."""
-    before = ["prepare", "downloading", "staged", "restored", "training", "stopping", "ended"]
+    before = ["prepare", "downloading", "staged", "restored", "standing_by", "training", "stopping", "ended"]
     after = ["synced", "uploading", "uploaded", "finished"]
     assert sorted(f"instance.{name}" for name in before + after) == POINTS
 
@@ -199,7 +199,7 @@ def test_killed_while_lines_and_their_metrics_are_stored(job, point):
     check_quick(j)
 
 
-@pytest.mark.parametrize("point", [point for point in POINTS if point != "instance.stopping"])
+@pytest.mark.parametrize("point", sorted({*POINTS} - {"instance.stopping", "instance.standing_by"}))
 def test_killed_once(job, point):
     """The program ran once, each line is there once, the artifacts are whole, and no moment that was told has moved."""
     j = job(QUICK)
@@ -213,6 +213,20 @@ def test_killed_once(job, point):
         assert after.sequence > before.sequence
         for moment in ("ready_at", "staged_at", "ended_at", "finished_at", "log_stream", "program_end"):
             assert getattr(before, moment) in {None, getattr(after, moment)}
+
+
+def test_killed_while_it_awaits_its_peers(job):
+    """The next instance program waits on, and its program starts once."""
+    j = job(QUICK, host="algo-2", hosts=("algo-1", "algo-2"))
+    j.crash("instance.standing_by")
+    agent = j.start()
+    j.until(lambda: j.snapshot.standing_by_at is not None)
+    assert j.snapshot.phase is Phase.DOWNLOADING
+    j.wish(agent, start=True)
+    assert agent.wait(timeout=60) == 0
+
+    assert (j.snapshot.phase, j.snapshot.program_end) == (Phase.FINISHED, ProgramEnd(exit_code=0))
+    assert len(j.lines()) == 2002
 
 
 def test_killed_at_every_point_in_one_life(job):

@@ -204,7 +204,7 @@ def _tell(files: InstanceFiles, wishes: Wishes) -> None:
         told = msgspec.json.decode(files.wishes.read_bytes(), type=Wishes)
     except FileNotFoundError:
         return
-    merged = Wishes(stop=told.stop or wishes.stop, upload=told.upload or wishes.upload)
+    merged = told.and_also(wishes)
     if merged != told:
         with contextlib.suppress(FileNotFoundError):
             write_atomically(files.wishes, msgspec.json.encode(merged))

@@ -1,7 +1,7 @@
 """ML instances that exist only in memory and do what a test says. For tests of the controller.
 
 A test moves an instance on by `advance`, or lets each observation move it by one step (`walks=True`). `steps` are the
-moments of `Snapshot` in order: ready, staged, ended, finished. A second `ScriptedCompute` on the same `machine` finds
+moments of `Snapshot` in order: ready, staged, ended, finished; of several hosts, each stands by for the word to start. A second `ScriptedCompute` on the same `machine` finds
 what the first launched, as after a restart of the server.
 """
 
@@ -88,6 +88,8 @@ class ScriptedCompute:
         match instance.next_step:
             case "ready":
                 instance.report(phase=Phase.DOWNLOADING, ready_at=now)
+            case "staged" if len(instance.task.hosts) > 1 and not instance.wishes.start:
+                instance.report(phase=Phase.DOWNLOADING, standing_by_at=now)
             case "staged":
                 instance.report(phase=Phase.TRAINING, staged_at=now, log_stream=f"{instance_name}-{now // 1000}")
             case "ended":
@@ -165,7 +167,7 @@ class ScriptedCompute:
         if instance is None:
             return
         told = instance.wishes
-        instance.wishes = Wishes(stop=told.stop or wishes.stop, upload=told.upload or wishes.upload)
+        instance.wishes = told.and_also(wishes)
         running = instance.snapshot is None or instance.snapshot.ended_at is None
         if instance.wishes.stop is not None and told.stop is None and instance.alive and running:
             instance.report(stopping_at=self._clock.now(), stop_reason=instance.wishes.stop)

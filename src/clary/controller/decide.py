@@ -204,15 +204,20 @@ def _wishes(job: TrainingJob, hosts: dict[str, Observation], snapshots: dict[str
         stop = StopReason.STOP_TRAINING_JOB
     elif any(_ended_badly(snapshot) for snapshot in snapshots.values()):
         stop = StopReason.PEER_ENDED  # when one host fails, the job fails and the others are stopped (inferred)
-    all_ended = len(snapshots) == len(job.hosts) and all(s.ended_at is not None for s in snapshots.values())
+    several, everywhere = len(job.hosts) > 1, len(snapshots) == len(job.hosts)
+    # An instance program of an earlier version does not stand by.
+    all_ready = everywhere and all(s.standing_by_at is not None or s.staged_at is not None for s in snapshots.values())
+    all_ended = everywhere and all(s.ended_at is not None for s in snapshots.values())
     intents: list[Intent] = []
     for host, seen in hosts.items():
         if not seen.exists or (seen.snapshot is not None and seen.snapshot.finished_at is not None):
             continue
         ended = seen.snapshot is not None and seen.snapshot.ended_at is not None
+        standing_by = seen.snapshot is not None and seen.snapshot.staged_at is None and not ended
         wishes = Wishes(
             stop=seen.wishes.stop or (None if ended else stop),
-            upload=seen.wishes.upload or (all_ended and len(job.hosts) > 1 and host == job.hosts[0]),
+            start=seen.wishes.start or (several and all_ready and standing_by),
+            upload=seen.wishes.upload or (several and all_ended and host == job.hosts[0]),
         )
         if wishes != seen.wishes:
             intents.append(Tell(host=host, wishes=wishes))

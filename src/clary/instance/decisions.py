@@ -44,6 +44,11 @@ def syncs(state: State, task: InstanceTask) -> bool:
     return ran and task.checkpoint_config is not None
 
 
+def may_start(wishes: Wishes, task: InstanceTask) -> bool:
+    """Whether all hosts have their data: with several, the controller says so."""
+    return len(task.hosts) == 1 or wishes.start
+
+
 def may_upload(wishes: Wishes, task: InstanceTask) -> bool:
     """Whether all that is to be uploaded has been written: with several hosts, the controller says so."""
     return len(task.hosts) == 1 or wishes.upload

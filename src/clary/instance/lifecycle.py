@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from clary.base import faults
 from clary.base.clock import Clock
 from clary.base.telemetry import Logger
+from clary.instance.await_peers import AwaitPeers
 from clary.instance.channel_plan import StorageFor
 from clary.instance.decisions import is_hopeless
 from clary.instance.fast_file_mount import FastFileMount
@@ -248,6 +249,7 @@ class Lifecycle:
                 wake=wake,
                 log=log,
             ),
+            AwaitPeers(task, journal, wishes, stops, clock),
             RunTraining(
                 task=task,
                 files=files,

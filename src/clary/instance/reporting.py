@@ -33,6 +33,7 @@ def snapshot(state: State, *, message: str | None, metrics: tuple[MetricData, ..
         message=message,
         ready_at=state.ready_at,
         image=state.image,
+        standing_by_at=state.standing_by_at,
         staged_at=state.program_start_at if state.program_started else None,
         stopping_at=state.stopping_at,
         stop_reason=state.stop_reason,

@@ -1,4 +1,4 @@
-"""The fifth step: starts the training program, watches it, ships its output, and tells it to end when it must.
+"""The sixth step: starts the training program, watches it, ships its output, and tells it to end when it must.
 
 The program outlives this one: whoever reads the journal goes on watching. Its start is noted before and after, and the
 runtime finds a program that was started in between, so that there is one program whatever is killed.

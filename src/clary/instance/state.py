@@ -52,6 +52,14 @@ class InputReady(_Entry, frozen=True, kw_only=True, tag="input ready"):
     """All channels are there."""
 
 
+class StandingBy(_Entry, frozen=True, kw_only=True, tag="standing by"):
+    """All that this host's program needs is here; other hosts may still be at it."""
+
+
+class PeersReady(_Entry, frozen=True, kw_only=True, tag="peers ready"):
+    """The other hosts have theirs, too."""
+
+
 class ProgramStarting(_Entry, frozen=True, kw_only=True, tag="program starting"):
     """The program is about to be started; its log stream is chosen."""
 
@@ -125,6 +133,8 @@ Entry = (
     | ChannelStaged
     | InputReady
     | CheckpointsRestored
+    | StandingBy
+    | PeersReady
     | ProgramStarting
     | ProgramStarted
     | Stopping
@@ -155,6 +165,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     staged_channels: frozenset[str] = frozenset()
     input_ready: bool = False
     checkpoints_restored: bool = False
+    standing_by_at: Instant | None = None
+    peers_ready: bool = False
     program_start_at: Instant | None = None
     log_stream: str | None = None
     program_started: bool = False
@@ -210,6 +222,10 @@ def after(state: State, entry: Entry) -> State:
             state = replace(state, input_ready=True)
         case CheckpointsRestored():
             state = replace(state, checkpoints_restored=True)
+        case StandingBy():
+            state = replace(state, standing_by_at=_first(state.standing_by_at, entry.at))
+        case PeersReady():
+            state = replace(state, peers_ready=True)
         case ProgramStarting():
             state = replace(
                 state,

@@ -173,7 +173,7 @@ class CheckpointSync:
 
 
 class SyncCheckpoints:
-    """The sixth step: the last look. See `steps.Step`."""
+    """The seventh step: the last look. See `steps.Step`."""
 
     name = "sync checkpoints"
     message = None

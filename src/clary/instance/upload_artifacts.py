@@ -1,4 +1,4 @@
-"""The seventh step, on the leader: uploads what all hosts have left behind, packed or file by file.
+"""The eighth step, on the leader: uploads what all hosts have left behind, packed or file by file.
 
 The hosts of a job are directories side by side on this machine; the leader merges theirs into its own, later hosts over
 earlier ones. Whether all of them have ended, the controller says. Storage that cannot be reached is waited for without

@@ -135,12 +135,18 @@ class StopReason(StrEnum):
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """What the controller wants of a running instance; wishes are only ever added.
 
-    `stop`: end the program (SIGTERM, 120 seconds, SIGKILL), whatever it is doing. `upload`: every host's program has
-    ended, the leader may upload. A job of one host needs no such word.
+    `stop`: end the program (SIGTERM, 120 seconds, SIGKILL), whatever it is doing. `start`: every host has its data, the
+    programs may start. `upload`: every host's program has ended, the leader may upload. A job of one host needs neither
+    of these two words.
     """
 
     stop: StopReason | None = None
+    start: bool = False
     upload: bool = False
+
+    def and_also(self, told: "Wishes") -> "Wishes":
+        """These and those. The first reason to stop stays."""
+        return Wishes(stop=self.stop or told.stop, start=self.start or told.start, upload=self.upload or told.upload)
 
 
 class Phase(StrEnum):
@@ -169,9 +175,10 @@ class ProgramEnd(msgspec.Struct, frozen=True, kw_only=True):
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The whole state of an instance. Each `…_at` is set once, in this order, when that moment has passed.
 
-    ready_at: /opt/ml stands, staging begins. staged_at: all channels are there, the program starts. ended_at: the
-    program has ended, or never will start. finished_at: artifacts are in S3 (or there was nothing to upload for this
-    host); nothing more will happen. `stopping_at`/`stop_reason`: when and why the program was told to end early.
+    ready_at: /opt/ml stands, staging begins. standing_by_at: all its data are there, it awaits the other hosts' (of jobs
+    of several hosts). staged_at: all data are there, the program starts. ended_at: the program has ended, or never will
+    start. finished_at: artifacts are in S3 (or there was nothing to upload for this host); nothing more will happen.
+    `stopping_at`/`stop_reason`: when and why the program was told to end early.
     `image` names exactly the training image that was pulled, "repository@sha256:…" or an id, as soon as it is there.
     `failure` is trouble of the instance, not a bad exit code. `lost`: the program vanished without an exit code, such
     as after a reboot.
@@ -182,6 +189,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None = None
     ready_at: Instant | None = None
     image: str | None = None
+    standing_by_at: Instant | None = None
     staged_at: Instant | None = None
     stopping_at: Instant | None = None
     stop_reason: StopReason | None = None

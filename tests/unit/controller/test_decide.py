@@ -175,6 +175,33 @@ def test_when_one_host_fails_the_others_are_stopped_and_the_failure_is_the_first
     assert ended.failure.reason == "AlgorithmError: , exit code: 1"
 
 
+def test_the_hosts_are_told_to_start_when_all_have_their_data():
+    """One that has started already, and one that failed, are told nothing."""
+    job = launched(instance_count=2)
+    staging, there = ran(until="ready_at"), snapshot(ready_at=Instant(1), standing_by_at=Instant(2))
+    start = Wishes(start=True)
+
+    assert choose(job, algo_1=seen(there), algo_2=seen(staging)).intents == ()
+    assert choose(job, algo_1=seen(there), algo_2=seen(there)).intents == (
+        Tell(host="algo-1", wishes=start),
+        Tell(host="algo-2", wishes=start),
+    )
+    assert (
+        choose(job, algo_1=seen(there, wishes=start), algo_2=seen(ran(until="staged_at"), wishes=start)).intents == ()
+    )
+    assert choose(job, algo_1=seen(there), algo_2=seen(ran(until="staged_at"), wishes=start)).intents == (
+        Tell(host="algo-1", wishes=start),
+    )
+    failed = snapshot(ready_at=Instant(1), ended_at=Instant(2), failure=client_error("no"))
+    assert choose(job, algo_1=seen(there), algo_2=seen(failed)).intents == (
+        Tell(host="algo-1", wishes=Wishes(stop=StopReason.PEER_ENDED)),
+    )
+
+
+def test_a_host_alone_is_not_told_to_start():
+    assert choose(launched(), algo_1=seen(ran(until="ready_at"))).intents == ()
+
+
 def test_the_leader_is_told_to_upload_when_all_hosts_have_ended():
     ended, running = ran(until="ended_at"), ran(until="staged_at")
     job = launched(instance_count=2)

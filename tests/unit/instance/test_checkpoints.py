@@ -390,7 +390,7 @@ class TestAtTheEnd:
         for host in hosts:
             files = {f"/opt/ml/checkpoints/{host}": host, "/opt/ml/checkpoints/same": host}
             s = scene(hosts=hosts, host=host, script=Script(files=files))
-            s.wish(upload=True)
+            s.wish(start=True, upload=True)
             put(s, **{"v2/old": b"o"})
             scenes.append(s)
         for s in scenes:

@@ -6,6 +6,7 @@ from clary.instance.decisions import (
     is_hopeless,
     keeps_empty_model,
     kill_due,
+    may_start,
     may_upload,
     stop_due,
     try_again_s,
@@ -71,6 +72,13 @@ def test_only_a_leader_whose_program_ended_uploads():
     assert not uploads(fold(Ended(at=T)), leader)
     assert not uploads(fold(Ended(at=T, lost=True)), leader)
     assert not uploads(fold(Ended(at=T, exit_code=0), Failed(at=T, failure=internal_error())), leader)
+
+
+def test_a_host_of_several_starts_at_the_word():
+    """Alone it may start at once."""
+    assert may_start(Wishes(), make_task())
+    assert not may_start(Wishes(upload=True), make_task(hosts=("algo-1", "algo-2")))
+    assert may_start(Wishes(start=True), make_task(hosts=("algo-1", "algo-2")))
 
 
 def test_a_leader_of_several_waits_for_the_word():

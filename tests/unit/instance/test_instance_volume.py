@@ -142,9 +142,10 @@ def test_the_leader_sees_to_the_volumes_of_all_hosts(scene):
     """Theirs have finished: after a reboot nobody else would mount them, and their models would be missing."""
     hosts = ("algo-1", "algo-2")
     follower = scene(hosts=hosts, host="algo-2")
+    follower.wish(start=True)
     follower.go()
     leader = scene(hosts=hosts)
-    leader.wish(upload=True)
+    leader.wish(start=True, upload=True)
     leader.go()
 
     name = follower.files.root.name

@@ -14,6 +14,8 @@ LIFE = [
     state.Ready(at=Instant(1)),
     state.ChannelStaged(at=T, channel_name="train"),
     state.InputReady(at=T),
+    state.StandingBy(at=Instant(2)),
+    state.PeersReady(at=T),
     state.ProgramStarting(at=Instant(2), log_stream="job/algo-1-1"),
     state.ProgramStarted(at=Instant(3)),
     state.AgentLeft(at=T),
@@ -55,6 +57,8 @@ def test_a_new_program_knows_what_the_last_one_noted(tmp_path):
         ready_at=Instant(1),
         staged_channels=frozenset({"train"}),
         input_ready=True,
+        standing_by_at=Instant(2),
+        peers_ready=True,
         program_start_at=Instant(2),
         log_stream="job/algo-1-1",
         program_started=True,
@@ -93,6 +97,7 @@ def test_moments_are_set_once():
     again = known
     for entry in (
         state.Ready(at=Instant(99)),
+        state.StandingBy(at=Instant(99)),
         state.ProgramStarting(at=Instant(99), log_stream="other"),
         state.Stopping(at=Instant(99), reason=StopReason.PEER_ENDED),
         state.Ended(at=Instant(99), exit_code=0),

@@ -133,7 +133,7 @@ def test_hosts_get_their_shards(scene):
     s = scene(hosts=("algo-1", "algo-2"), host="algo-2", channels=(channel,))
     for name in "abc":
         s.buckets.put("data", f"x/{name}", b"")
-    s.go()
+    s.go(until=lambda state: state.input_ready)
 
     assert [path.name for path in s.in_opt_ml("input/data/c").iterdir()] == ["b"]
     assert s.in_opt_ml("input/data/c-manifest").read_text() == "x\n" + "".join(f"s3://data/x/{n}\n" for n in "abc")
@@ -363,21 +363,52 @@ def test_metrics_are_found_in_the_log_and_survive_a_restart(scene):
     assert len(s.lines) == 3
 
 
+def test_a_host_awaits_the_data_of_its_peers(scene):
+    """Its program starts when the controller says so, and not with a new instance program either."""
+    s = scene(hosts=("algo-1", "algo-2"), host="algo-2")
+    s.go(seconds=30)
+    assert (s.snapshot.phase, s.snapshot.staged_at, s.starts()) == (Phase.DOWNLOADING, None, 0)
+    standing_by_at = s.snapshot.standing_by_at
+    agent = s.agent()
+    s.go(agent, seconds=30)
+    assert (s.starts(), s.snapshot.standing_by_at) == (0, standing_by_at)
+    s.wish(start=True)
+    end = s.go(agent)
+
+    assert (s.starts(), end.program_end.exit_code, end.standing_by_at) == (1, 0, standing_by_at)
+    assert end.staged_at >= standing_by_at + 50_000
+
+
+@pytest.mark.parametrize("why", [STOP, StopReason.PEER_ENDED])
+def test_a_host_that_awaits_its_peers_can_be_stopped(scene, why):
+    """Its program never starts."""
+    s = scene(hosts=("algo-1", "algo-2"), script=MODEL)
+    agent = s.agent()
+    s.go(agent, seconds=5)
+    s.wish(stop=why)
+    end = s.go(agent)
+
+    assert (end.stop_reason, end.program_end, end.failure) == (why, ProgramEnd(exit_code=None), None)
+    assert (s.starts(), keys(s), end.staged_at) == (0, [], None)
+
+
 def test_a_leader_waits_for_its_peers_and_merges_them(scene, tmp_path):
     """It uploads when the controller says so; the later host wins where two wrote the same file."""
     hosts = ("algo-1", "algo-2")
     both = {"/opt/ml/model/same": "1", "/opt/ml/model/one": "1"}
     leader = scene(hosts=hosts, script=Script(files=both))
+    leader.wish(start=True)
     agent = leader.agent()
     leader.go(agent, seconds=30)
     assert leader.snapshot.phase is Phase.ENDED
     follower = scene(
         hosts=hosts, host="algo-2", script=Script(files={"/opt/ml/model/same": "2", "/opt/ml/output/data/o": "2"})
     )
+    follower.wish(start=True)
     assert follower.go().phase is Phase.FINISHED
     assert follower.snapshot.s3_model_artifacts is None
     assert keys(leader) == []
-    leader.wish(upload=True)
+    leader.wish(start=True, upload=True)
     leader.go(agent)
 
     assert members(leader.buckets, "out/job/output/model.tar.gz") == {"same": b"2", "one": b"1"}

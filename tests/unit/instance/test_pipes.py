@@ -66,6 +66,7 @@ def running(scene):
         s = scene(script=what.pop("script", LONG), max_runtime_s=1 << 30, hosts=hosts, **what)
         for key, body in (objects or {}).items():
             s.buckets.put("data", key, body)
+        s.wish(start=True)
         scenes.append(s)
         s.go(until=lambda state: state.program_started)
         return s
