@@ -132,7 +132,7 @@ class _File:
         self._file = file
         self.entry = _entry(node)
 
-    def read(self, start: int, size: int) -> bytes:
+    def read(self, start: int, size: int) -> bytes | memoryview:
         try:
             return self._file.read(start, size)
         except Exception as error:  # noqa: BLE001  whatever it is, it is no data

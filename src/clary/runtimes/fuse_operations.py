@@ -3,6 +3,7 @@
 Called by libfuse's threads, through mfusepy, for `fuse`, which mounts. Nothing that is shown ever changes.
 """
 
+import ctypes
 import errno
 import os
 import stat
@@ -28,7 +29,7 @@ class File(Protocol):
         """What it is."""
         ...
 
-    def read(self, start: int, size: int) -> bytes:
+    def read(self, start: int, size: int) -> bytes | memoryview:
         """The bytes from `start` on: all that were asked for, fewer only where the file ends."""
         ...
 
@@ -137,9 +138,12 @@ class Operations:
         handle.keep_cache = 1
         return 0
 
-    def read(self, _path: str | None, size: int, offset: int, handle: Any) -> bytes:
-        """A part of what the kernel wants of a file."""
-        return self._open[handle.fh].read(offset, size)
+    def read(self, _path: str | None, size: int, offset: int, handle: Any) -> "bytes | ctypes.Array[ctypes.c_char]":
+        """A part of what the kernel wants of a file. mfusepy copies it from where it lies: every copy less is seen."""
+        data = self._open[handle.fh].read(offset, size)
+        if isinstance(data, bytes) or data.readonly:
+            return bytes(data)
+        return (ctypes.c_char * len(data)).from_buffer(data)
 
     def release(self, _path: str | None, handle: Any) -> int:
         """The last descriptor of an open file was closed."""

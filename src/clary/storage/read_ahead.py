@@ -240,8 +240,11 @@ class OpenFile:
         told = WHOLE_BYTES < entry.size_bytes <= TOLD_BYTES and md5_of(entry.etag) is not None
         self._digest = _Digest(entry) if told else None
 
-    def read(self, start: int, size: int) -> bytes:
-        """The bytes from `start` on, so many or up to the end of the file. Raises `StorageError`."""
+    def read(self, start: int, size: int) -> bytes | memoryview:
+        """The bytes from `start` on, so many or up to the end of the file: a copy only where they came in several pieces.
+
+        Raises `StorageError`.
+        """
         end = min(start + size, self.entry.size_bytes)
         if start >= end:
             return b""
@@ -287,9 +290,8 @@ def _failed(block: _Block) -> bool:
     return block.data.done() and (block.data.cancelled() or block.data.exception() is not None)
 
 
-def _piece(block: _Block, start: int, end: int) -> bytes:
-    data = block.data.result()
-    return bytes(memoryview(data)[max(0, start - block.start) : end - block.start])
+def _piece(block: _Block, start: int, end: int) -> memoryview:
+    return memoryview(block.data.result())[max(0, start - block.start) : end - block.start]
 
 
 class _Digest:
