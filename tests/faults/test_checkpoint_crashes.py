@@ -3,6 +3,7 @@
 With the real sandbox; S3 is a directory.
 """
 
+import contextlib
 import signal
 
 import pytest
@@ -11,6 +12,7 @@ import clary.storage.mirror  # noqa: F401 - declares its points
 from clary.base import faults
 from clary.jobs.task import Phase, ProgramEnd, StopReason
 from clary.runtimes.process import ProcessRuntime
+from clary.storage.port import NoSuchKey
 from faults.test_instance_crashes import Job
 
 pytestmark = pytest.mark.sandbox
@@ -51,8 +53,11 @@ def job(tmp_path):
 
 def checkpoints(job):
     """What is in S3, by path."""
-    found = job.buckets.list_objects("models", "ckpt/")
-    return {info.key.removeprefix("ckpt/"): bytes(job.buckets.get("models", info.key)) for info in found}
+    found = {}
+    for info in job.buckets.list_objects("models", "ckpt/"):
+        with contextlib.suppress(NoSuchKey):  # it was just being deleted
+            found[info.key.removeprefix("ckpt/")] = bytes(job.buckets.get("models", info.key))
+    return found
 
 
 def local(job):
