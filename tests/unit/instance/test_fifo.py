@@ -88,18 +88,16 @@ def until(condition):
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o777])
 def test_whoever_runs_the_program_may_open_it(tmp_path, umask):
     """A FIFO has mode 0666, whatever the umask."""
+    data = tmp_path / "x" / "input" / "data"
+    data.mkdir(parents=True)
     before = os.umask(umask)
     try:
-        (tmp_path / "x" / "input" / "data").mkdir(parents=True, mode=0o777)
-        (tmp_path / "x").chmod(0o755)
-        (tmp_path / "x" / "input").chmod(0o755)
-        (tmp_path / "x" / "input" / "data").chmod(0o755)
-        fifos = Fifos("c", tmp_path / "x" / "input" / "data", tmp_path)
+        fifos = Fifos("c", data, tmp_path)
         fifos.make(0)
         fifos.close()
     finally:
         os.umask(before)
-    found = (tmp_path / "x" / "input" / "data" / "c_0").stat()
+    found = (data / "c_0").stat()
     assert stat.S_ISFIFO(found.st_mode)
     assert stat.S_IMODE(found.st_mode) == 0o666
 
