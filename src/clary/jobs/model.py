@@ -150,12 +150,15 @@ class InstanceGroup(_Shape, frozen=True, kw_only=True):
 
 
 class ResourceConfig(_Shape, frozen=True, kw_only=True):
-    """The ML instances asked for: `instance_groups`, or else so many instances of one type."""
+    """The ML instances asked for: `instance_groups`, or else so many instances of one type.
+
+    `volume_size_in_gb` may be missing where every type has an instance store.
+    """
 
     instance_type: str | None = None
     instance_count: int | None = None
     instance_groups: tuple[InstanceGroup, ...] = ()
-    volume_size_in_gb: int = msgspec.field(name="VolumeSizeInGB")
+    volume_size_in_gb: int | None = msgspec.field(name="VolumeSizeInGB", default=None)
     keep_alive_period_in_seconds: int | None = None
 
     @property

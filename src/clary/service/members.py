@@ -127,7 +127,8 @@ MEMBERS: tuple[Member, ...] = (
     _acts(f"{_RESOURCES}.InstanceCount", "So many hosts, algo-1 and on, each a program of its own."),
     _acts(
         f"{_RESOURCES}.VolumeSizeInGB",
-        "The size in GiB of what /opt/ml and /tmp share, where the machine can (setting `volumes`) and the type has no instance store.",
+        "The size in GiB of what /opt/ml and /tmp share, where the machine can (setting `volumes`) and the type has no instance store. "
+        "Types that have one may omit it.",
     ),
     _refused(f"{_RESOURCES}.VolumeKmsKeyId", "there is no key management yet, and the disk would not be encrypted"),
     _refused(f"{_RESOURCES}.KeepAlivePeriodInSeconds", "warm pools are not there yet"),

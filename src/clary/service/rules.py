@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from clary.aws.errors import ResourceLimitExceeded, ValidationException
 from clary.compute.port import Capabilities
+from clary.jobs.instance_types import instance_type
 from clary.jobs.model import TrainingJobRequest
 from clary.logs.metric_definitions import validate
 from clary.service.channel_rules import check_channel, check_fifo_names
@@ -17,12 +18,13 @@ from clary.storage.port import DEFAULT_KMS_KEY
 from clary.storage.session_policy import Grant, UngrantableName, pack
 from clary.storage.uri import InvalidS3Uri, parse_s3_uri
 
+_VOLUME = "resourceConfig.volumeSizeInGB"
 _NEEDED = (
     ("algorithmSpecification", ("AlgorithmSpecification",)),
     ("resourceConfig", ("ResourceConfig",)),
     ("resourceConfig.instanceType", ("ResourceConfig", "InstanceType")),
     ("resourceConfig.instanceCount", ("ResourceConfig", "InstanceCount")),
-    ("resourceConfig.volumeSizeInGB", ("ResourceConfig", "VolumeSizeInGB")),
+    (_VOLUME, ("ResourceConfig", "VolumeSizeInGB")),
 )
 _UNLESS_GROUPS = frozenset({"resourceConfig.instanceType", "resourceConfig.instanceCount"})
 
@@ -30,12 +32,15 @@ _UNLESS_GROUPS = frozenset({"resourceConfig.instanceType", "resourceConfig.insta
 def check_needed(params: dict[str, Any]) -> None:
     """What the model calls optional and an ordinary job cannot do without (serverless jobs, which Clary lacks, can)."""
     missing = []
-    grouped = bool((params.get("ResourceConfig") or {}).get("InstanceGroups"))
+    resources = params.get("ResourceConfig") or {}
+    grouped = bool(resources.get("InstanceGroups"))
+    needs_volume = _needs_volume(resources)
+    spared = (_UNLESS_GROUPS if grouped else frozenset()) | (frozenset() if needs_volume else {_VOLUME})
     for where, path in _NEEDED:
         value: Any = params
         for name in path:
             value = value.get(name) if isinstance(value, dict) else None
-        if value is None and not (grouped and where in _UNLESS_GROUPS):
+        if value is None and where not in spared:
             missing.append(where)
     outermost = [where for where in missing if not any(where.startswith(other + ".") for other in missing)]
     if outermost:
@@ -51,8 +56,7 @@ def check_needed(params: dict[str, Any]) -> None:
         raise ValidationException("AlgorithmSpecification must not name both a TrainingImage and an AlgorithmName.")
     if not any(params["AlgorithmSpecification"][name] for name in named):
         raise ValidationException("AlgorithmSpecification must name a TrainingImage or an AlgorithmName.")
-    resources = params["ResourceConfig"]
-    for name in ("VolumeSizeInGB",) if grouped else ("InstanceCount", "VolumeSizeInGB"):
+    for name in (*(() if grouped else ("InstanceCount",)), *(("VolumeSizeInGB",) if needs_volume else ())):
         if resources[name] < 1:
             raise ValidationException(
                 f"1 validation error detected: Value '{resources[name]}' at 'resourceConfig.{name[0].lower()}{name[1:]}' "
@@ -64,6 +68,16 @@ def check_needed(params: dict[str, Any]) -> None:
         raise ValidationException(
             "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true"
         )
+
+
+def _needs_volume(resources: dict[str, Any]) -> bool:
+    """Whether an instance has no disk but the volume: a type with an instance store uses that, and no volume.
+
+    Source: API model, ResourceConfig.VolumeSizeInGB. A type that is not known here is taken to need one (inferred).
+    """
+    groups = resources.get("InstanceGroups") or (resources,)
+    found = [instance_type(group.get("InstanceType") or "") for group in groups]
+    return not all(each is not None and each.local_storage for each in found)
 
 
 def check_request(request: TrainingJobRequest, capabilities: Capabilities) -> None:

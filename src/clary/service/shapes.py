@@ -42,6 +42,8 @@ def to_description(job: TrainingJob) -> dict[str, Any]:
             channel["DataSource"]["S3DataSource"].setdefault("S3DataDistributionType", "FullyReplicated")
     if "InstanceGroups" in answer["ResourceConfig"]:
         answer["ResourceConfig"].setdefault("InstanceCount", 0)  # observed: clients add up the groups' own
+    # Inferred, for a job that needed none: SDK v2's attach indexes it without asking.
+    answer["ResourceConfig"].setdefault("VolumeSizeInGB", 0)
     answer["OutputDataConfig"].setdefault("KmsKeyId", "")
     answer["OutputDataConfig"].setdefault("CompressionType", "GZIP")
     if "CheckpointConfig" in answer:

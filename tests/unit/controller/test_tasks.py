@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from clary.controller.tasks import Site, host_groups, instance_task, storage_grants
-from clary.jobs.model import CheckpointConfig
+from clary.jobs.model import CheckpointConfig, ResourceConfig
 from clary.jobs.task import InstanceTask
 from clary.storage.session_policy import Grant
 from factories import NOW, make_channel, make_groups, make_job, make_program, make_request
@@ -31,6 +31,17 @@ def test_hosts_are_numbered_through_the_groups_in_their_order():
         ("z", "ml.m5.large", job.hosts[:2]),
         ("a", "ml.c5.xlarge", job.hosts[2:]),
     ]
+
+
+@pytest.mark.parametrize("size", [None, 0, 7])
+def test_the_size_of_the_volume_is_what_was_said_if_anything(size):
+    """And only where volumes are made at all."""
+    resources = ResourceConfig(instance_type="ml.g5.xlarge", instance_count=1, volume_size_in_gb=size)
+    job = make_job(request=make_request(resource_config=resources))
+
+    assert instance_task(job, "algo-1", site=SITE, now=NOW).volume_size_in_gb is None
+    with_volumes = msgspec.structs.replace(SITE, volumes=True)
+    assert instance_task(job, "algo-1", site=with_volumes, now=NOW).volume_size_in_gb == size
 
 
 def test_each_host_has_the_type_of_its_group_and_knows_all_groups():

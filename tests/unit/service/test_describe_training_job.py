@@ -11,6 +11,7 @@ from clary.jobs import transitions
 from clary.jobs.failure import internal_error, program_failure
 from clary.jobs.model import MetricData
 from clary.jobs.status import TERMINAL, Event
+from clary.service.search import to_record
 from factories import NOW, STEPS, arn, make_job
 from sagemaker_api import BOTOCORE, ROLE_ARN, SageMaker, create_request, refusal
 
@@ -108,6 +109,14 @@ def test_a_job_may_run_for_a_day_when_nothing_is_said(sagemaker, condition):
 
 def test_resource_config_shows_the_three_members_alone(sagemaker):
     assert created(sagemaker)["ResourceConfig"].keys() == {"InstanceType", "InstanceCount", "VolumeSizeInGB"}
+
+
+def test_a_volume_that_was_not_asked_for_is_shown_as_none(sagemaker):
+    """A type with an instance store needs none; clients index the member all the same."""
+    config = {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1}
+    assert created(sagemaker, ResourceConfig=config)["ResourceConfig"] == config | {"VolumeSizeInGB": 0}
+    job = sagemaker.run(sagemaker.store.get("Job"))
+    assert to_record(job)["ResourceConfig"]["VolumeSizeInGB"] == 0
 
 
 def test_a_built_in_image_shows_its_own_metrics_and_a_custom_one_what_was_sent(sagemaker):

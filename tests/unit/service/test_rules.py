@@ -111,6 +111,34 @@ def test_what_an_ordinary_job_needs_is_asked_for(name):
     )
 
 
+def of_types(*types, **more):
+    groups = [{"InstanceType": name, "InstanceCount": 1, "InstanceGroupName": name} for name in types]
+    return ({"InstanceGroups": groups} if len(types) > 1 else {"InstanceType": types[0], "InstanceCount": 1}) | more
+
+
+@pytest.mark.parametrize("volume", [{}, {"VolumeSizeInGB": 0}])
+@pytest.mark.parametrize(
+    ("types", "needed"),
+    [
+        (("ml.m5.large",), True),
+        (("ml.p3.2xlarge",), True),
+        (("ml.unheard-of.large",), True),
+        (("ml.g5.xlarge",), False),
+        (("ml.p4d.24xlarge",), False),
+        (("ml.g5.xlarge", "ml.trn1.2xlarge"), False),
+        (("ml.g5.xlarge", "ml.c5.xlarge"), True),
+    ],
+)
+def test_a_volume_is_needed_where_there_is_no_other_disk(types, needed, volume):
+    """Types with an instance store may leave its size out, or say nought."""
+    given = params(ResourceConfig=of_types(*types, **volume))
+    if not needed:
+        check(**given)
+        return
+    with pytest.raises(ValidationException, match=r"1 validation error detected: .*'resourceConfig\.volumeSizeInGB'"):
+        check_needed(given)
+
+
 def test_two_missing_members_are_counted():
     with pytest.raises(ValidationException, match="2 validation errors detected: "):
         check(ResourceConfig={"InstanceCount": 1})
