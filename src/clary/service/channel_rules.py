@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from clary.aws.errors import ValidationException
 from clary.jobs.model import Channel, FileSystemDataSource, S3DataSource
 
+MODEL_CONTENT_TYPE = "application/x-sagemaker-model"
+"""Of a channel that holds a trained model to go on from; by convention its name is "model". Source: the developer guide,
+incremental training."""
+
 _FIFO = re.compile(r"(.+)_(?:0|[1-9][0-9]*)", re.ASCII)
 
 
@@ -38,6 +42,10 @@ def check_channel(channel: Channel, input_mode: str) -> None:
                 raise ValidationException(
                     f"{about}: {member} {value} is supported in the input mode Pipe only, not in {input_mode}."
                 )
+    if channel.content_type == MODEL_CONTENT_TYPE and input_mode != "File":
+        raise ValidationException(
+            f"{about}: the ContentType {MODEL_CONTENT_TYPE} needs the input mode File, not {input_mode}."
+        )
     match channel.s3, channel.file_system:
         case None, None:
             raise ValidationException(f"{about} must have an S3DataSource or a FileSystemDataSource.")

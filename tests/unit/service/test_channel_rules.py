@@ -1,5 +1,6 @@
 """Which source goes with which input mode."""
 
+import msgspec
 import pytest
 
 from clary.aws.errors import ValidationException
@@ -40,6 +41,20 @@ def test_the_modes_of_each_source(kind, modes, mode):
         check_channel(channel, mode)
     assert kind in str(caught.value)
     assert mode in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["model", "warm-start"])
+@pytest.mark.parametrize("mode", ["File", "Pipe", "FastFile"])
+def test_a_model_to_go_on_from_is_a_file(mode, name):
+    """Whatever its channel is called; and a channel "model" of other content is one like any other."""
+    channel = msgspec.structs.replace(of_s3("S3Prefix"), channel_name=name)
+    check_channel(msgspec.structs.replace(channel, content_type="text/csv"), mode)
+    model = msgspec.structs.replace(channel, content_type="application/x-sagemaker-model")
+    if mode == "File":
+        check_channel(model, mode)
+        return
+    with pytest.raises(ValidationException, match=f"'{name}': .* needs the input mode File, not {mode}"):
+        check_channel(model, mode)
 
 
 @pytest.mark.parametrize("path", ["/a/../b", "..", "/..", "/a\0b"])
