@@ -1,4 +1,9 @@
-"""A Docker engine of a test's own, that it may stop, kill and start again. Needs root.
+"""A Docker engine of a test's own, that it may stop, kill and start again. Needs root. PYTEST_DONT_REWRITE
+
+    pytest_plugins = ["own_engine"]
+    pytestmark = pytest.mark.usefixtures("needs_own_engine")
+
+Where none can be started, such tests are skipped with the reason; with CLARY_REQUIRE=docker they fail.
 
 It lives in process, network and mount namespaces of its own: its iptables rules, bridges and mounts are not those of the
 machine, and whatever it leaves behind ends with the first process of the namespaces. Data lie in a directory that is
@@ -15,9 +20,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import docker
+import pytest
 
 import container_images
 
@@ -26,6 +33,7 @@ _FIRST = "import signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); pri
 _WITHIN_S = 60
 
 
+@cache
 def own_engine_problem() -> str | None:
     """Why no engine can be started here; None if one can."""
     if os.geteuid() != 0:
@@ -35,6 +43,15 @@ def own_engine_problem() -> str | None:
         return f"to start a Docker engine of its own it needs {', '.join(missing)}"
     tried = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], capture_output=True, text=True)
     return None if tried.returncode == 0 else f"no namespaces for a Docker engine: {tried.stderr.strip()}"
+
+
+@pytest.fixture(scope="session")
+def needs_own_engine():
+    """An engine can be started."""
+    problem = own_engine_problem()
+    if problem is not None:
+        required = "docker" in os.environ.get("CLARY_REQUIRE", "").split(",")
+        (pytest.fail if required else pytest.skip)(problem)
 
 
 class OwnEngine:

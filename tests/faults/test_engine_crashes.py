@@ -7,13 +7,11 @@ import pytest
 
 from clary.jobs.instance_files import InstanceFiles
 from container_images import shell_image
-from own_engine import own_engine, own_engine_problem
+from own_engine import own_engine
 from server import new_name, serving, wait
 
-pytestmark = [
-    pytest.mark.docker,
-    pytest.mark.skipif(own_engine_problem() is not None, reason=str(own_engine_problem())),
-]
+pytest_plugins = ["own_engine"]
+pytestmark = pytest.mark.docker
 
 # Prints until it is told to end, by a file, with an exit code that neither an engine nor a signal makes up.
 TALKING = """trap 'exit 143' TERM
@@ -26,7 +24,7 @@ AWAY_S = 1.0  # long enough for the program to print and for the instance progra
 
 
 @pytest.fixture(params=["live-restore", "no live-restore"])
-def engine(request):
+def engine(request, needs_own_engine):
     with own_engine(live_restore=request.param == "live-restore") as engine:
         engine.load(shell_image())
         engine.outlived = request.param == "live-restore"
