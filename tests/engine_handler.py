@@ -266,8 +266,8 @@ class Handler(BaseHTTPRequestHandler):
         filters = json.loads(request.query.get("filters") or "{}")
         found = []
         for one in self.engine.containers.values():
-            labels = {f"{key}={value}" for key, value in one.labels().items()} | set(one.labels())
-            if not (one.running or _true(request, "all")) or not set(filters.get("label") or ()) <= labels:
+            wanted = set(filters.get("label") or ())
+            if not (one.running or _true(request, "all")) or not wanted <= labelled(one.labels()):
                 continue
             if "name" in filters and not any(wanted in one.name for wanted in filters["name"]):
                 continue
@@ -399,9 +399,10 @@ class Handler(BaseHTTPRequestHandler):
     # Networks
 
     def list_networks(self, request):
-        names = json.loads(request.query.get("filters") or "{}").get("name") or [""]
+        filters = json.loads(request.query.get("filters") or "{}")
+        names, wanted = filters.get("name") or [""], set(filters.get("label") or ())
         networks = [one for one in self.engine.networks.values() if any(name in one.name for name in names)]
-        self.answer(200, [one.inspected() for one in networks])
+        self.answer(200, [one.inspected() for one in networks if wanted <= labelled(one.labels())])
 
     def create_network(self, request):
         engine, document = self.engine, request.body
@@ -439,6 +440,11 @@ _LOG_DRIVERS = (
     ("", "awslogs", "fluentd", "gcplogs", "gelf", "journald", "json-file", "local", "none", "splunk", "syslog"),
     ("", "journald", "json-file", "k8s-file", "none", "passthrough"),
 )
+
+
+def labelled(labels):
+    """All that a filter of labels may name: each label, and each with its value."""
+    return {f"{key}={value}" for key, value in labels.items()} | set(labels)
 
 
 def _true(request, name):

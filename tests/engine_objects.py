@@ -177,6 +177,9 @@ class FakeNetwork:
     document: dict
     id: str = field(default_factory=lambda: uuid.uuid4().hex * 2)
 
+    def labels(self):
+        return self.document.get("Labels") or {}
+
     def subnets(self):
         return [
             ip_network(one["Subnet"])
@@ -198,5 +201,5 @@ class FakeNetwork:
             },
             "Containers": {},
             "Options": self.document.get("Options") or {},
-            "Labels": self.document.get("Labels") or {},
+            "Labels": self.labels(),
         }

@@ -9,11 +9,12 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
-from clary.runtimes.docker import follower
+from clary.runtimes.docker import follower, orphans
 from clary.runtimes.docker.container import DIRECTORY_LABEL, container_document
 from clary.runtimes.docker.engine import connect, describe_engine
 from clary.runtimes.docker.notes import Files, Marker
@@ -465,6 +466,35 @@ def test_the_network_stays_while_others_are_on_it(engine, make_spec):
     runtime.release(Path(spec.directory))
     assert list(engine.networks.values()) == [network]
     engine.container("foreign").end(0)
+
+
+def test_what_no_instance_owns_is_removed_with_a_line_in_the_log(engine, make_spec, tmp_path, monkeypatch):
+    """A container whose instance's directory is gone, its network, and a network that a cut release has left."""
+    lines = []
+    log = SimpleNamespace(warning=lambda action, **facts: lines.append((action, *facts.values())))
+    monkeypatch.setattr(orphans, "_log", log)
+    engine.on_start = at_once(0)
+    runtime = DockerRuntime(engine.url)
+    for job in ("deleted", "cut", "kept"):
+        spec = make_spec(job, container=Container(name=job, image="me/tool:1", network=job))
+        runtime.start(spec)
+        until_ended(runtime, spec)
+    network = {
+        job: next(one.name for one in engine.networks.values() if one.name.endswith(job))
+        for job in ("deleted", "cut", "kept")
+    }
+    instances, deleted = tmp_path / "instances", engine.container("deleted").name
+    (instances / "deleted").rename(tmp_path / "deleted")
+    with connect(engine.url) as client:
+        client.remove_container(engine.container("cut").name)
+
+    orphans.remove_orphans(engine.url, instances)
+    assert [one.name for one in engine.networks.values()] == [network["kept"]]
+    assert len(engine.containers) == 1
+    assert lines[0] == ("orphaned container removed", deleted)
+    assert sorted(lines[1:]) == [("orphaned network removed", network[job]) for job in ("cut", "deleted")]
+    orphans.remove_orphans(engine.url, instances)
+    assert len(lines) == 3
 
 
 # Images

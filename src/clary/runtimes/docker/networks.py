@@ -78,20 +78,23 @@ def ensure_network(
     raise CannotStart("The container engine refuses every subnet for the job's network")
 
 
-def remove_if_empty(client: docker.APIClient, name: str) -> None:
-    """Remove the network unless a container of ours is still to use it."""
+def remove_if_empty(client: docker.APIClient, name: str) -> bool:
+    """Remove the network unless a container of ours is still to use it; whether it was there and is removed."""
     if client.containers(all=True, filters={"label": f"{NETWORK_LABEL}={name}"}):
-        return
+        return False
+    removed = False
     for network in client.networks(names=[name]):
         if network["Name"] == name:
             try:
                 client.remove_network(network["Id"])
+                removed = True
             except docker.errors.NotFound:
                 pass
             except docker.errors.APIError as error:
                 if not _in_use(error):
                     raise
                 # Somebody is on it again, and removes it later.
+    return removed
 
 
 def _in_use(error: docker.errors.APIError) -> bool:

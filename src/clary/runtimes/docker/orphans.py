@@ -29,4 +29,6 @@ def remove_orphans(url: str, instances: Path) -> None:
                 _log.warning("orphaned container not removed", container=found["Id"], error=str(error))
         with turn(instances):
             for found in client.networks(filters={"label": f"{DIRECTORY_LABEL}={instances}"}):
-                remove_if_empty(client, found["Labels"][NETWORK_LABEL])
+                name = found["Labels"][NETWORK_LABEL]
+                if remove_if_empty(client, name):
+                    _log.warning("orphaned network removed", network=name)
