@@ -4,6 +4,7 @@ Anywhere but where the container contract, or the system, has something already.
 /opt/ml; that these places are refused, and the texts, are inferred.
 """
 
+import posixpath
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
@@ -40,13 +41,19 @@ def _problem(text: str, program: Program) -> str | None:
     path = PurePosixPath("/" + text.strip("/"))
     if len(str(path).encode()) > _PATH_MAX_BYTES or any(len(part.encode()) > _NAME_MAX_BYTES for part in path.parts):
         return f"it must have at most {_PATH_MAX_BYTES} bytes, and {_NAME_MAX_BYTES} in each of its parts"
-    if _is_in(path, _TAKEN) or _holds(path, (*_TAKEN, *_MOUNTS)):
+    if is_reserved(str(path)):
         return "the platform has something else there"
     if program.reference is None and _is_in(path, _SYSTEM):
         return "a local environment has the machine's system there, which cannot be written to"
     if _is_in(path, program.read_only_paths) or _holds(path, program.read_only_paths):
         return "the local environment's own files are there"
     return None
+
+
+def is_reserved(path: str) -> bool:
+    """Whether something at this absolute path would hide, or change, what the container contract has there."""
+    place = PurePosixPath(posixpath.normpath("/" + path.lstrip("/")))
+    return _is_in(place, _TAKEN) or _holds(place, (*_TAKEN, *_MOUNTS))
 
 
 def _is_in(path: PurePosixPath, places: Iterable[str]) -> bool:

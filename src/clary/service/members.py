@@ -74,7 +74,7 @@ MEMBERS: tuple[Member, ...] = (
     _acts(f"{_ALGORITHM}.ContainerArguments", "Replace the argument `train`."),
     _acts(
         f"{_ALGORITHM}.TrainingImageConfig.TrainingRepositoryAccessMode",
-        "Platform and Vpc alike: the container engine pulls the image from the registry of its name, over its own network.",
+        "The container engine pulls the image from the registry of its name, over its own network. Vpc needs a VpcConfig.",
     ),
     _acts(
         f"{_ALGORITHM}.TrainingImageConfig.TrainingRepositoryAuthConfig",
@@ -142,7 +142,10 @@ MEMBERS: tuple[Member, ...] = (
     _refused(f"{_RESOURCES}.SelectedInstanceType", "it is an answer of the service, not a request"),
     _refused(f"{_RESOURCES}.SelectedInstanceCount", "it is an answer of the service, not a request"),
     _refused("VpcConfig", "jobs are not attached to networks of their own yet"),
-    _acts("StoppingCondition.MaxRuntimeInSeconds", "Seconds from TrainingStartTime; then SIGTERM, 120 s, SIGKILL."),
+    _acts(
+        "StoppingCondition.MaxRuntimeInSeconds",
+        "Seconds from TrainingStartTime; then SIGTERM, 120 s, SIGKILL. At most 28 days.",
+    ),
     _refused("StoppingCondition.MaxWaitTimeInSeconds", "it belongs to spot training, which is not there yet"),
     _refused("StoppingCondition.MaxPendingTimeInSeconds", "it belongs to training plans, which are not there"),
     _acts("Tags", "Kept on the job; AddTags, ListTags and DeleteTags show and change them."),
@@ -157,11 +160,17 @@ MEMBERS: tuple[Member, ...] = (
         "What lies below it is restored on every host; files that are new, changed or deleted follow while the program runs.",
     ),
     _acts("CheckpointConfig.LocalPath", "The directory as the program sees it; /opt/ml/checkpoints if not given."),
-    _recorded("DebugHookConfig", "There is no debugger; SDK v2 sends this with every job."),
+    _recorded(
+        "DebugHookConfig",
+        "There is no debugger; SDK v2 sends this with every job. A LocalPath must not be a place of the platform's.",
+    ),
     _refused("DebugRuleConfigurations", "there is no debugger to evaluate rules"),
     _refused("TensorBoardOutputConfig", "TensorBoard output is not synchronised yet"),
     _refused("ExperimentConfig", "there are no experiments here"),
-    _recorded("ProfilerConfig", "There is no profiler; SDK v2 sends this with every job."),
+    _recorded(
+        "ProfilerConfig",
+        "There is no profiler; SDK v2 sends this with every job. The interval must be one that SageMaker has.",
+    ),
     _refused("ProfilerRuleConfigurations", "there is no profiler to evaluate rules"),
     _acts("Environment", "Set in the program's environment; the platform's own variables win."),
     _acts("RetryStrategy", "The job starts again, so many times, after an InternalServerError."),

@@ -13,12 +13,16 @@ from clary.jobs.instance_types import instance_type
 from clary.jobs.model import TrainingJobRequest
 from clary.logs.metric_definitions import validate
 from clary.service.channel_rules import check_channel, check_fifo_names
+from clary.service.debugger_rules import check_debug_hook, check_profiler
 from clary.service.instance_groups import check_groups
 from clary.storage.port import DEFAULT_KMS_KEY
 from clary.storage.session_policy import Grant, UngrantableName, pack
 from clary.storage.uri import InvalidS3Uri, parse_s3_uri
 
 _VOLUME = "resourceConfig.volumeSizeInGB"
+MAX_RUNTIME_S = 2_419_200
+"""28 days. Source: API model, StoppingCondition, in words; what an account may by default (5 days) is a quota, and not ours."""
+
 _NEEDED = (
     ("algorithmSpecification", ("AlgorithmSpecification",)),
     ("resourceConfig", ("ResourceConfig",)),
@@ -62,7 +66,19 @@ def check_needed(params: dict[str, Any]) -> None:
                 f"1 validation error detected: Value '{resources[name]}' at 'resourceConfig.{name[0].lower()}{name[1:]}' "
                 "failed to satisfy constraint: Member must have value greater than or equal to 1"
             )
+    image_config = params["AlgorithmSpecification"].get("TrainingImageConfig") or {}
+    if image_config.get("TrainingRepositoryAccessMode") == "Vpc" and not params.get("VpcConfig"):
+        raise ValidationException(
+            "TrainingRepositoryAccessMode Vpc needs a VpcConfig, which is not supported yet. With Platform the image is "
+            "pulled from the registry of its name, whichever that is."
+        )
     condition = params.get("StoppingCondition") or {}
+    runtime_s = condition.get("MaxRuntimeInSeconds")
+    if runtime_s is not None and runtime_s > MAX_RUNTIME_S:
+        raise ValidationException(
+            f"1 validation error detected: Value '{runtime_s}' at 'stoppingCondition.maxRuntimeInSeconds' failed to satisfy "
+            f"constraint: Member must have value less than or equal to {MAX_RUNTIME_S}"
+        )
     if condition.get("MaxWaitTimeInSeconds") and not params.get("EnableManagedSpotTraining"):
         # observed text, without a full stop
         raise ValidationException(
@@ -103,6 +119,8 @@ def check_request(request: TrainingJobRequest, capabilities: Capabilities) -> No
         )
     if request.checkpoint_config is not None:
         _check_uri(request.checkpoint_config.s3_uri, "sync")
+    check_profiler(request.recorded.get("ProfilerConfig", {}))
+    check_debug_hook(request.recorded.get("DebugHookConfig", {}))
     for definition in request.algorithm_specification.metric_definitions:
         problem = _problem_of(definition.regex)
         if problem is not None:

@@ -18,6 +18,7 @@ from clary.base.telemetry import get_logger
 from clary.jobs import transitions
 from clary.jobs.model import TrainingJob
 from clary.jobs.status import TrainingJobStatus
+from clary.service.debugger_rules import check_profiler
 from clary.service.members import refuse_unsupported
 from clary.service.named_resources import named_job, rejected
 from clary.service.update_members import REFUSED_UPDATE_MEMBERS
@@ -57,6 +58,7 @@ class TrainingJobChanges:
             # observed text, without a full stop
             raise ValidationException("Invalid UpdateTrainingJobRequest, the request cannot be empty")
         refuse_unsupported(params, REFUSED_UPDATE_MEMBERS)
+        check_profiler(params.get("ProfilerConfig", {}))
         while True:
             job = await named_job(self._store, name)
             if "ProfilerConfig" in params:

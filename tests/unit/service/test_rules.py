@@ -28,6 +28,7 @@ def channel(name, uri="s3://b/p", mode=None, s3=(), **members):
 
 
 AUGMENTED = {"S3DataType": "AugmentedManifestFile"}
+DEBUG = {"S3OutputPath": "s3://b/debug"}
 FILE_SYSTEM = {
     "FileSystemId": "fs-00000000000",
     "FileSystemAccessMode": "ro",
@@ -162,6 +163,18 @@ def test_two_missing_members_are_counted():
         ),
         ({"OutputDataConfig": {"S3OutputPath": "ftp://b"}}, "Invalid S3 URI"),
         ({"OutputDataConfig": {"S3OutputPath": "s3://b/o", "KmsKeyId": "mine"}}, "must be alias/aws/s3 or absent"),
+        (
+            {"StoppingCondition": {"MaxRuntimeInSeconds": 2_419_201}},
+            "at 'stoppingCondition.maxRuntimeInSeconds' failed to satisfy constraint: Member must have value less than or",
+        ),
+        (
+            {"ProfilerConfig": {"ProfilingIntervalInMilliseconds": 300}},
+            "'profilerConfig.profilingIntervalInMilliseconds' failed to satisfy constraint: Member must satisfy enum value",
+        ),
+        (
+            {"DebugHookConfig": DEBUG | {"LocalPath": "/opt/ml/model"}},
+            "Invalid DebugHookConfig.LocalPath '/opt/ml/model'",
+        ),
         ({"StoppingCondition": {"MaxWaitTimeInSeconds": 9}}, "Invalid MaxWaitTimeInSeconds. It is only supported when"),
         (
             {"ResourceConfig": {"InstanceType": "m", "InstanceCount": 0, "VolumeSizeInGB": 1}},
@@ -203,6 +216,31 @@ def test_a_broken_rule_is_refused_in_words(changes, text):
         check(**changes)
 
     assert text in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"StoppingCondition": {"MaxRuntimeInSeconds": 2_419_200}},
+        *({"ProfilerConfig": {"ProfilingIntervalInMilliseconds": ms}} for ms in (100, 200, 500, 1000, 5000, 60000)),
+        {"ProfilerConfig": {"DisableProfiler": True}},
+        {"DebugHookConfig": DEBUG},
+        {"DebugHookConfig": DEBUG | {"LocalPath": "/opt/ml/output/tensors/"}},
+        {"DebugHookConfig": DEBUG | {"LocalPath": "/mine"}},
+    ],
+)
+def test_what_is_just_within_a_rule_passes(changes):
+    check(**changes)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/opt", "/opt/ml", "/opt/ml/", "/opt/ml/input", "/opt/ml/input/data/x", "/opt/ml/output", "/opt/ml/output/data",
+     "/opt/ml/output/failure", "/opt/ml/x/../model", "//opt//ml/model/a", "/dev/shm"],
+)  # fmt: skip
+def test_tensors_are_not_kept_where_the_platform_has_something(path):
+    with pytest.raises(ValidationException, match=r"Invalid DebugHookConfig\.LocalPath"):
+        check(DebugHookConfig=DEBUG | {"LocalPath": path})
 
 
 def test_more_instances_than_there_are_is_a_limit_not_a_mistake():

@@ -9,7 +9,7 @@ from sagemaker_api import SageMaker
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:login"
 AUTH = {"TrainingRepositoryCredentialsProviderArn": ARN}
-VPC = {"TrainingRepositoryAccessMode": "Vpc", "TrainingRepositoryAuthConfig": AUTH}
+PRIVATE = {"TrainingRepositoryAccessMode": "Platform", "TrainingRepositoryAuthConfig": AUTH}
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def sagemaker():
     return SageMaker(images=images)
 
 
-def create(sagemaker, config, image="reg.io/tool:1"):
+def create(sagemaker, config, image="reg.io/tool:1", **more):
     sagemaker(
         "CreateTrainingJob",
         TrainingJobName="job",
@@ -29,6 +29,7 @@ def create(sagemaker, config, image="reg.io/tool:1"):
         OutputDataConfig={"S3OutputPath": "s3://models/out"},
         ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
         StoppingCondition={"MaxRuntimeInSeconds": 60},
+        **more,
     )
     return sagemaker.run(sagemaker.store.get("job"))
 
@@ -36,13 +37,12 @@ def create(sagemaker, config, image="reg.io/tool:1"):
 @pytest.mark.parametrize(
     ("config", "helper"),
     [
-        (VPC, ("vault",)),
-        ({"TrainingRepositoryAccessMode": "Vpc"}, ()),
+        (PRIVATE, ("vault",)),
         ({"TrainingRepositoryAccessMode": "Platform"}, ()),
     ],
 )
 def test_it_is_shown_and_acts(sagemaker, config, helper):
-    """Both modes pull; the function becomes the helper that stands for it."""
+    """The function becomes the helper that stands for it."""
     job = create(sagemaker, config)
 
     assert (job.program.reference, job.program.credential_helper) == ("reg.io/tool:1", helper)
@@ -50,10 +50,24 @@ def test_it_is_shown_and_acts(sagemaker, config, helper):
     assert described["AlgorithmSpecification"]["TrainingImageConfig"] == config
 
 
+@pytest.mark.parametrize(
+    ("vpc", "message"),
+    [
+        ({}, "TrainingRepositoryAccessMode Vpc needs a VpcConfig"),
+        ({"VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]}}, "'vpcConfig' is not supported"),
+    ],
+)
+def test_the_mode_vpc_needs_a_network(sagemaker, vpc, message):
+    """Which no job can have yet."""
+    with pytest.raises(ValidationException, match=message):
+        create(sagemaker, PRIVATE | {"TrainingRepositoryAccessMode": "Vpc"}, **vpc)
+    assert sagemaker.submitted == []
+
+
 def test_a_function_that_nothing_stands_for_is_refused(sagemaker):
     """Before there is a job."""
     other = {"TrainingRepositoryCredentialsProviderArn": f"{ARN}-2"}
     with pytest.raises(ValidationException, match=f"'{ARN}-2' cannot be invoked"):
-        create(sagemaker, {"TrainingRepositoryAccessMode": "Vpc", "TrainingRepositoryAuthConfig": other})
+        create(sagemaker, PRIVATE | {"TrainingRepositoryAuthConfig": other})
 
     assert sagemaker.submitted == []

@@ -57,6 +57,16 @@ class TestUpdate:
 
         assert profiler(sagemaker) == config | {"DisableProfiler": True, "S3OutputPath": "s3://other"}
 
+    def test_an_interval_that_there_is_not_is_refused(self, sagemaker):
+        sagemaker.keep(make_job("job"))
+
+        config = {"ProfilingIntervalInMilliseconds": 300}
+        code, message = refusal(sagemaker, "UpdateTrainingJob", TrainingJobName="job", ProfilerConfig=config)
+
+        assert code == "ValidationException"
+        assert "Value '300' at 'profilerConfig.profilingIntervalInMilliseconds'" in message
+        assert profiler(sagemaker) is None
+
     def test_a_name_alone_is_refused_in_aws_s_words(self, sagemaker):
         sagemaker.keep(make_job("job"))
 
