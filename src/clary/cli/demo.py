@@ -25,6 +25,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from clary.cli.job_log import JobLog
+
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1"
 BUCKET = "clary-demo"
 ROUNDS = 60
@@ -162,7 +164,7 @@ def _request(name: str) -> dict[str, Any]:
 def _watch(sagemaker: Any, logs: Any, name: str, created: float) -> tuple[float, dict[str, Any]]:
     """Follow the job to its end; seconds until its first log line, and the last description."""
     first_line: float | None = None
-    reader = _LogReader(logs, name)
+    log = JobLog(logs, name)
     columns = (
         TextColumn("{task.description:<12}"),
         BarColumn(40),
@@ -173,7 +175,7 @@ def _watch(sagemaker: Any, logs: Any, name: str, created: float) -> tuple[float,
         while True:
             # Described before the logs are read: what the job printed is readable before it ends.
             description = sagemaker.describe_training_job(TrainingJobName=name)
-            for message in reader.read():
+            for _, message in log.read():
                 if first_line is None:
                     first_line = time.monotonic() - created
                 round_number = _round(message)
@@ -185,32 +187,6 @@ def _watch(sagemaker: Any, logs: Any, name: str, created: float) -> tuple[float,
             if description["TrainingJobStatus"] not in {"InProgress", "Stopping"}:
                 return first_line if first_line is not None else float("nan"), description
             time.sleep(0.05)
-
-
-class _LogReader:
-    """Reads a job's log forward, page by page."""
-
-    def __init__(self, logs: Any, name: str) -> None:
-        self._logs = logs
-        self._name = name
-        self._stream: str | None = None
-        self._token: dict[str, str] = {}
-
-    def read(self) -> Iterator[str]:
-        group = "/aws/sagemaker/TrainingJobs"
-        if self._stream is None:
-            with contextlib.suppress(self._logs.exceptions.ResourceNotFoundException):
-                found = self._logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{self._name}/")
-                self._stream = next((stream["logStreamName"] for stream in found["logStreams"]), None)
-        while self._stream is not None:
-            page = self._logs.get_log_events(
-                logGroupName=group, logStreamName=self._stream, startFromHead=True, **self._token
-            )
-            self._token = {"nextToken": page["nextForwardToken"]}
-            if not page["events"]:
-                return
-            for event in page["events"]:
-                yield event["message"]
 
 
 def _round(message: str) -> int | None:

@@ -1,4 +1,7 @@
-"""The command `clary`. `serve`, `env` and `doctor` are for the operator; training is driven by any SageMaker client."""
+"""The command `clary`. `serve`, `env` and `doctor` are for the operator; training is driven by any SageMaker client.
+
+`jobs` and `watch` look on, as clients of the public API.
+"""
 
 import asyncio
 import contextlib
@@ -6,13 +9,17 @@ import os
 import shlex
 import signal
 import sys
-from typing import Annotated, NoReturn
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from clary.base import telemetry
 from clary.base.home import Home
 from clary.base.settings import SETTINGS, InvalidSetting, Settings, load
+
+if TYPE_CHECKING:  # the commands that need no client shall not wait for it
+    from clary.cli.remote import Remote
 
 app = typer.Typer(
     help="Amazon SageMaker training jobs on machines that you own.",
@@ -127,6 +134,65 @@ def doctor(
     from clary.cli import doctor as examination  # noqa: PLC0415
 
     raise typer.Exit(examination.run({"home": home, "config": config}, sys.stdout, as_json=as_json))
+
+
+@app.command()
+def jobs(
+    home: HomeOption = None,
+    status: Annotated[
+        str | None, typer.Option("--status", help="InProgress, Completed, Failed, Stopping or Stopped only.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="So many at most.")] = 20,
+) -> None:
+    """List the newest training jobs, with the progress of those that are under way."""
+    remote = _remote(home)
+    from clary.cli import jobs as looks  # noqa: PLC0415
+
+    with _told():
+        looks.show_jobs(remote.client("sagemaker"), looks.terminal(), status=status, limit=limit)
+
+
+@app.command()
+def watch(
+    training_job_name: Annotated[str, typer.Argument(help="TrainingJobName")],
+    home: HomeOption = None,
+) -> None:
+    """Follow a training job to its end: status, progress of downloads, log lines of all hosts, metrics, artifacts.
+
+    Ends with 0 when the job is Completed, else with 1. Ctrl-C ends the watching alone.
+    """
+    remote = _remote(home)
+    from clary.cli import jobs as looks  # noqa: PLC0415
+    from clary.cli.job_log import JobLog  # noqa: PLC0415
+
+    with _told():
+        log = JobLog(remote.client("logs"), training_job_name)
+        ended = looks.Watch(remote.client("sagemaker"), log, training_job_name, looks.terminal()).follow()
+        raise typer.Exit(0 if ended == "Completed" else 1)
+
+
+def _remote(home: str | None) -> "Remote":
+    from clary.cli.remote import NoServer, Remote  # noqa: PLC0415
+
+    try:
+        return Remote(Home(_settings(home=home).home))
+    except NoServer as error:
+        _refuse(str(error))
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Errors of the server as one line."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    try:
+        yield
+    except ClientError as error:
+        _refuse(error.response["Error"].get("Message", str(error)))
+    except BotoCoreError as error:
+        _refuse(f"{error}; is `clary serve` running?")
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 async def _serve(settings: Settings) -> None:
