@@ -61,7 +61,13 @@ def test_a_job_is_followed_to_its_end(server):
     assert lines[-3:] == [f"{name}: Completed", "loss = 0.33", artifact]
 
     listed = clary(server.home, "jobs", "--status", "Completed").stdout.splitlines()
-    assert listed[0].split() == ["TrainingJobName", "TrainingJobStatus", "SecondaryStatus", "CreationTime", "StatusMessage"]
+    assert listed[0].split() == [
+        "TrainingJobName",
+        "TrainingJobStatus",
+        "SecondaryStatus",
+        "CreationTime",
+        "StatusMessage",
+    ]
     assert [name, "Completed", "Completed"] in [line.split()[:3] for line in listed]
 
 
