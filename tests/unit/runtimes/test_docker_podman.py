@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from clary.runtimes.docker import follower, orphans
+from clary.runtimes.docker import engine as engines
+from clary.runtimes.docker import follower, gpus, orphans
 from clary.runtimes.docker.container import DIRECTORY_LABEL, container_document
 from clary.runtimes.docker.engine import connect, describe_engine
 from clary.runtimes.docker.notes import Files, Marker
@@ -233,6 +234,136 @@ def test_gpus_are_asked_for_in_the_engines_own_way(tmp_path, make_spec, flavour)
     else:
         assert (asked["DeviceIDs"], asked["Capabilities"]) == (["0", "3"], [["gpu"]])
     assert not any(variable.startswith("NVIDIA_VISIBLE_DEVICES") for variable in document["Env"])
+
+
+# GPUs. Which engine passes them: Docker with NVIDIA's runtime, Podman from 5.4 on with a CDI specification.
+
+WITH_GPUS = pytest.mark.parametrize("engine", ["docker", "podman"], indirect=True)
+
+
+@pytest.fixture
+def driver(engine, tmp_path, monkeypatch):
+    """NVIDIA's driver has three GPUs, and the engine can pass them: a directory with an entry for each."""
+    driver = tmp_path / "gpus"
+    for number in range(3):
+        (driver / f"0000:0{number}:00.0").mkdir(parents=True)
+    monkeypatch.setattr(gpus, "_NVIDIA", driver)
+    (tmp_path / "nvidia.yaml").touch()
+    monkeypatch.setattr(engines, "_CDI", (tmp_path,))
+    engine.info = {"Runtimes": {"runc": {"path": "runc"}, "nvidia": {"path": "nvidia-container-runtime"}}}
+    return driver
+
+
+@pytest.fixture
+def start(engine, make_spec):
+    """Starts a program on a type with so many GPUs, by way of one runtime, as another instance program would; its spec."""
+
+    def start(name, count):
+        container = Container(name=name, image="me/tool:1", network=name)
+        spec = make_spec(name, container=container, limits=Limits(gpus=count))
+        DockerRuntime(engine.url).start(spec)
+        return spec
+
+    return start
+
+
+def got(engine, name):
+    """The GPUs that a container was made with, and whether it says that there are none."""
+    document = engine.container(name).document
+    requests = document["HostConfig"].get("DeviceRequests", [])
+    names = [gpu.removeprefix("nvidia.com/gpu=") for one in requests for gpu in one["DeviceIDs"]]
+    assert document["Labels"]["clary.gpus"] == ",".join(names)
+    return names, "NVIDIA_VISIBLE_DEVICES=void" in document["Env"]
+
+
+@WITH_GPUS
+def test_jobs_have_gpus_of_their_own_while_there_are_enough(engine, driver, start):
+    """A third shares the one that the fewest use; nobody waits. Whose job has ended leaves them to the next."""
+    first = start("first", 1)
+    start("second", 2)
+    assert (got(engine, "first"), got(engine, "second")) == ((["0"], False), (["1", "2"], False))
+    start("third", 1)
+    assert got(engine, "third") == (["0"], False)
+    engine.container("first").end(0)
+    engine.container("third").end(0)
+    until_ended(DockerRuntime(engine.url), first)
+    start("fourth", 1)
+    assert got(engine, "fourth") == (["0"], False)
+
+
+@WITH_GPUS
+def test_the_gpus_of_a_container_that_has_not_started_yet_are_taken(engine, driver, start):
+    """Between the making of a container and its start another instance program chooses; the start changes nothing."""
+    engine.drop("POST /containers/.*/start")
+    with pytest.raises(EngineAway):
+        start("first", 2)
+    start("second", 1)
+    start("first", 2)
+    assert (got(engine, "first"), got(engine, "second")) == ((["0", "1"], False), (["2"], False))
+
+
+@WITH_GPUS
+def test_a_type_with_more_gpus_than_the_machine_gets_all(engine, driver, start):
+    start("eight", 8)
+    assert got(engine, "eight") == (["0", "1", "2"], False)
+
+
+@WITH_GPUS
+def test_a_type_without_gpus_sees_none(engine, driver, start):
+    """Whatever engine and machine have."""
+    start("cpu", 0)
+    assert got(engine, "cpu") == ([], True)
+
+
+@WITH_GPUS
+def test_a_machine_without_nvidias_driver_passes_none(engine, driver, start):
+    """The engine's part alone is there."""
+    for entry in driver.iterdir():
+        entry.rmdir()
+    start("empty", 1)
+    driver.rmdir()
+    start("none", 1)
+    assert got(engine, "empty") == got(engine, "none") == ([], True)
+
+
+def test_an_engine_that_passes_no_gpus_is_not_asked_to(engine, driver, start, tmp_path):
+    """Docker without NVIDIA's runtime, Podman without a specification or too old: a request would fail the job."""
+    engine.info = {}
+    (tmp_path / "nvidia.yaml").unlink()
+    start("first", 1)
+    assert got(engine, "first") == ([], True)
+
+
+@pytest.mark.parametrize("engine", ["podman-4"], indirect=True)
+def test_a_podman_before_5_4_is_not_asked_for_gpus(engine, driver, start):
+    """It would ignore the request in silence."""
+    start("first", 1)
+    assert got(engine, "first") == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("available", "taken", "count", "chosen"),
+    [
+        ("0123", "", 2, "01"),
+        ("0123", "01", 2, "23"),
+        ("0123", "0012", 2, "13"),
+        ("01", "01", 1, "0"),
+        ("01", "001", 1, "1"),
+        ("01", "9", 1, "0"),
+        ("01", "", 4, "01"),
+        ("", "", 1, ""),
+    ],
+)
+def test_the_gpus_that_the_fewest_use_are_chosen(available, taken, count, chosen):
+    """In the machine's order."""
+    assert gpus.choose_gpus(available, taken, count) == tuple(chosen)
+
+
+def test_gpus_are_numbered_beyond_nine():
+    """The eleventh comes after the tenth, and not after the second."""
+    available = [str(number) for number in range(12)]
+    assert gpus.choose_gpus(available, available[:10], 2) == ("10", "11")
+    assert gpus.choose_gpus(available, [], 3) == ("0", "1", "2")
 
 
 # How it ends

@@ -48,6 +48,7 @@ from clary.runtimes.supervision import boot_id
 
 _GONE_WITHIN_S = 10.0
 _NOT_FOUND, _CONFLICT = 404, 409
+_ENDED = {"exited", "dead", "removing", "stopped"}  # the last is Podman's
 _MISSING = re.compile(r"executable file (`[^`]*` )?not found")
 
 faults.declare("container.marked", "container.created", "container.started")
@@ -338,8 +339,10 @@ def _signal(client: docker.APIClient, name: str, number: int) -> None:
 
 
 def _gpus_taken(client: docker.APIClient) -> list[str]:
-    running = client.containers(filters={"label": GPUS_LABEL})
-    return [gpu for found in running for gpu in found["Labels"].get(GPUS_LABEL, "").split(",") if gpu]
+    """One entry for each user of a GPU. One that has not started yet counts: it starts after its maker's `turn`."""
+    there = client.containers(all=True, filters={"label": GPUS_LABEL})
+    users = [found for found in there if found["State"] not in _ENDED]
+    return [gpu for found in users for gpu in found["Labels"].get(GPUS_LABEL, "").split(",") if gpu]
 
 
 def _usage(stats: dict[str, Any]) -> Usage | None:
