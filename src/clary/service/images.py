@@ -95,8 +95,10 @@ class ImageCatalogue:
     def resolve(self, training_image: str, *, provider_arn: str | None = None) -> Resolved:
         """What runs for the image. Raises `ValidationException` when nothing can.
 
-        `provider_arn` names who knows the login at its registry; it matters only to what is pulled.
+        `provider_arn` names who knows the login at its registry; it acts only on what is pulled, and is refused in any case
+        where nothing stands for it.
         """
+        self._logins.check(provider_arn)
         known = self._resolved.get(training_image)
         if known is not None:
             return known

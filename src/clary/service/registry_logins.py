@@ -28,19 +28,22 @@ class RegistryLogins:
         self._commands = {provider.arn: provider.command for provider in providers}
         self._ecr_helper = ecr_helper
 
+    def check(self, provider_arn: str | None) -> None:
+        """Raise `ValidationException` for an ARN that nothing stands for, though nothing may be pulled with it."""
+        if provider_arn is not None and provider_arn not in self._commands:
+            raise ValidationException(
+                f"TrainingRepositoryCredentialsProviderArn '{provider_arn}' cannot be invoked: Lambda functions are not "
+                "run here. Name the credential helper that stands for it in the image catalogue (setting `images`): "
+                f"[[credentials_provider]] with arn = '{provider_arn}' and command = ['docker-credential-…']."
+            )
+
     def helper(self, registry: str, provider_arn: str | None) -> tuple[str, ...]:
         """The command for a registry (a host); none: Docker's own configuration. Raises `ValidationException` for an ARN
         that nothing stands for.
         """
+        self.check(provider_arn)
         if provider_arn is not None:
-            command = self._commands.get(provider_arn)
-            if command is None:
-                raise ValidationException(
-                    f"TrainingRepositoryCredentialsProviderArn '{provider_arn}' cannot be invoked: Lambda functions are not "
-                    "run here. Name the credential helper that stands for it in the image catalogue (setting `images`): "
-                    f"[[credentials_provider]] with arn = '{provider_arn}' and command = ['docker-credential-…']."
-                )
-            return command
+            return self._commands[provider_arn]
         return self._ecr_helper if ecr_region(registry) is not None else ()
 
 

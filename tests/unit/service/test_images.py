@@ -209,11 +209,12 @@ def test_a_lambda_function_is_stood_for_by_a_credential_helper(containers):
 
 
 def test_another_lambda_function_is_refused_with_the_cure(containers):
-    """It cannot be invoked here. For what is not pulled nobody needs it."""
+    """It cannot be invoked here; nor is it passed over where nothing is pulled."""
     with pytest.raises(ValidationException, match=f"'{ARN}' cannot be invoked.*credentials_provider.*arn = '{ARN}'"):
         containers().resolve("reg.io/a", provider_arn=ARN)
 
-    assert containers().resolve("clary/python", provider_arn=ARN).program.reference is None
+    with pytest.raises(ValidationException, match=f"'{ARN}' cannot be invoked"):
+        containers().resolve("clary/python", provider_arn=ARN)
 
 
 def test_ecr_has_a_helper_of_its_own(containers):

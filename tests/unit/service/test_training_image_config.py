@@ -3,13 +3,20 @@
 import pytest
 
 from clary.aws.errors import ValidationException
-from clary.service.images import Catalogue, ImageCatalogue
+from clary.service.images import Catalogue, Image, ImageCatalogue
 from clary.service.registry_logins import CredentialsProvider
 from sagemaker_api import SageMaker
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:login"
 AUTH = {"TrainingRepositoryCredentialsProviderArn": ARN}
 PRIVATE = {"TrainingRepositoryAccessMode": "Platform", "TrainingRepositoryAuthConfig": AUTH}
+
+
+ENVIRONMENT = "my/environment:1"
+LOCAL = Catalogue(
+    image=(Image(image=ENVIRONMENT, entrypoint=("true",)),),
+    credentials_provider=(CredentialsProvider(arn=ARN, command=("vault",)),),
+)
 
 
 @pytest.fixture
@@ -20,10 +27,10 @@ def sagemaker():
     return SageMaker(images=images)
 
 
-def create(sagemaker, config, image="reg.io/tool:1", **more):
+def create(sagemaker, config, image="reg.io/tool:1", name="job", **more):
     sagemaker(
         "CreateTrainingJob",
-        TrainingJobName="job",
+        TrainingJobName=name,
         AlgorithmSpecification={"TrainingImage": image, "TrainingInputMode": "File", "TrainingImageConfig": config},
         RoleArn="arn:aws:iam::000000000000:role/trainer",
         OutputDataConfig={"S3OutputPath": "s3://models/out"},
@@ -31,7 +38,7 @@ def create(sagemaker, config, image="reg.io/tool:1", **more):
         StoppingCondition={"MaxRuntimeInSeconds": 60},
         **more,
     )
-    return sagemaker.run(sagemaker.store.get("job"))
+    return sagemaker.run(sagemaker.store.get(name))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +69,26 @@ def test_the_mode_vpc_needs_a_network(sagemaker, vpc, message):
     with pytest.raises(ValidationException, match=message):
         create(sagemaker, PRIVATE | {"TrainingRepositoryAccessMode": "Vpc"}, **vpc)
     assert sagemaker.submitted == []
+
+
+def test_a_local_environment_needs_no_login():
+    """A function that something stands for is shown, and not asked."""
+    sagemaker = SageMaker(images=ImageCatalogue(LOCAL, python_paths=lambda prefix: (str(prefix),)))
+    job = create(sagemaker, PRIVATE, image=ENVIRONMENT)
+
+    assert (job.program.reference, job.program.credential_helper) == (None, ())
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_function_that_nothing_stands_for_is_refused_for_local_environments_too(known):
+    """Whether or not the image was resolved before."""
+    sagemaker = SageMaker(images=ImageCatalogue(LOCAL, python_paths=lambda prefix: (str(prefix),)))
+    if known:
+        create(sagemaker, {"TrainingRepositoryAccessMode": "Platform"}, image=ENVIRONMENT, name="before")
+    other = {"TrainingRepositoryCredentialsProviderArn": f"{ARN}-2"}
+    with pytest.raises(ValidationException, match=f"'{ARN}-2' cannot be invoked"):
+        create(sagemaker, PRIVATE | {"TrainingRepositoryAuthConfig": other}, image=ENVIRONMENT)
+    assert sagemaker.submitted == ["before"] * known
 
 
 def test_a_function_that_nothing_stands_for_is_refused(sagemaker):
