@@ -6,6 +6,7 @@ from server import new_name
 
 pytest_plugins = ["server"]
 
+ARN = "arn:aws:kms:us-east-1:000000000000:alias/aws/s3"
 PROGRAM = """
 import os
 open("/opt/ml/model/small", "w").write("x")
@@ -15,7 +16,7 @@ open("/opt/ml/output/data/eval", "w").write("good")
 
 
 @pytest.mark.parametrize("compression", ["GZIP", "NONE"])
-@pytest.mark.parametrize(("key", "encryption"), [("alias/aws/s3", "AES256"), ("", None)])
+@pytest.mark.parametrize(("key", "encryption"), [("alias/aws/s3", "AES256"), (ARN, "AES256"), ("", None)])
 def test_artifacts_are_encrypted_if_a_key_is_given(server, compression, key, encryption):
     """With the account's own key every artifact is encrypted, in whatever way it is uploaded; without, none is."""
     bucket, name = server.bucket(), new_name("sealed")

@@ -16,6 +16,11 @@ def log_group_arn(region: str, account_id: str, log_group: str) -> str:
     return f"arn:{partition(region)}:logs:{region}:{account_id}:log-group:{log_group}"
 
 
+def kms_alias_arn(region: str, account_id: str, alias: str) -> str:
+    """The ARN of a KMS key by its alias ("alias/…")."""
+    return f"arn:{partition(region)}:kms:{region}:{account_id}:{alias}"
+
+
 def partition(region: str) -> str:
     """The partition of a region: "aws" unless it is one of the separate ones."""
     if region.startswith("cn-"):

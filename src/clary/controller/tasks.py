@@ -5,9 +5,10 @@ from itertools import islice
 import msgspec
 
 from clary.base.clock import Instant
-from clary.jobs.model import CheckpointConfig, Program, S3DataSource, TrainingJob
+from clary.jobs.model import CheckpointConfig, OutputDataConfig, Program, S3DataSource, TrainingJob
 from clary.jobs.policy import remaining_runtime_s
 from clary.jobs.task import HostGroup, InstanceTask, instance_name
+from clary.storage.port import DEFAULT_KMS_KEY
 from clary.storage.session_policy import Grant
 from clary.storage.uri import parse_s3_uri
 
@@ -75,7 +76,7 @@ def instance_task(job: TrainingJob, host: str, *, site: Site, now: Instant) -> I
         enable_sage_maker_metrics_time_series=algorithm.enable_sage_maker_metrics_time_series,
         s3_output_prefix=output_prefix(job),
         output_compression_type=request.output_data_config.compression_type or "GZIP",
-        output_kms_key_id=request.output_data_config.kms_key_id or None,
+        output_kms_key_id=_kms_key_id(request.output_data_config),
         max_runtime_s=remaining_runtime_s(job, now),
         enable_network_isolation=request.enable_network_isolation,
         s3_endpoint_url=site.s3_endpoint_url,
@@ -88,6 +89,13 @@ def instance_task(job: TrainingJob, host: str, *, site: Site, now: Instant) -> I
         input_cache_bytes=site.input_cache_bytes,
         fast_file=site.fast_file,
     )
+
+
+def _kms_key_id(output: OutputDataConfig) -> str | None:
+    """The key for artifacts: the account's own for S3 by its alias, also where its ARN was given."""
+    if output.kms_key_id and output.kms_key_id.endswith(f":{DEFAULT_KMS_KEY}"):
+        return DEFAULT_KMS_KEY
+    return output.kms_key_id or None
 
 
 def _file_systems(job: TrainingJob, site: Site) -> dict[str, str]:

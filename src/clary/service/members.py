@@ -114,7 +114,8 @@ MEMBERS: tuple[Member, ...] = (
     _acts("OutputDataConfig.S3OutputPath", "Artifacts go to S3OutputPath/TrainingJobName/output/."),
     _acts(
         "OutputDataConfig.KmsKeyId",
-        "With alias/aws/s3 the store encrypts artifacts with its own key (SSE-S3). Others are refused: there is no KMS yet.",
+        "With alias/aws/s3, or its ARN, the store encrypts artifacts with its own key (SSE-S3). Others are refused: there is no "
+        "KMS yet.",
     ),
     _acts(
         "OutputDataConfig.CompressionType",

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from clary.aws.errors import ResourceLimitExceeded, ValidationException
+from clary.base.arn import kms_alias_arn
 from clary.compute.port import Capabilities
 from clary.jobs.instance_types import instance_type
 from clary.jobs.model import TrainingJobRequest
@@ -112,11 +113,6 @@ def check_request(request: TrainingJobRequest, capabilities: Capabilities) -> No
     check_fifo_names(request.input_data_config, request.algorithm_specification.training_input_mode)
     check_groups(request)
     _check_uri(request.output_data_config.s3_output_path, "write")
-    if request.output_data_config.kms_key_id not in {None, "", DEFAULT_KMS_KEY}:
-        raise ValidationException(
-            f"'outputDataConfig.kmsKeyId' must be {DEFAULT_KMS_KEY} or absent: there is no key management yet, and artifacts "
-            "would not be encrypted with another key."
-        )
     if request.checkpoint_config is not None:
         _check_uri(request.checkpoint_config.s3_uri, "sync")
     check_profiler(request.recorded.get("ProfilerConfig", {}))
@@ -127,6 +123,15 @@ def check_request(request: TrainingJobRequest, capabilities: Capabilities) -> No
             raise ValidationException(f"Invalid regular expression in metric definition '{definition.name}': {problem}")
     _check_program(request)
     _check_capabilities(request, capabilities)
+
+
+def check_kms_key(kms_key_id: str | None, region: str, account_id: str) -> None:
+    """Artifacts are encrypted with the account's own key for S3, by its alias or the alias's ARN, or with none."""
+    if kms_key_id not in {None, "", DEFAULT_KMS_KEY, kms_alias_arn(region, account_id, DEFAULT_KMS_KEY)}:
+        raise ValidationException(
+            f"'outputDataConfig.kmsKeyId' must be {DEFAULT_KMS_KEY}, its ARN or absent: there is no key management yet, and "
+            "artifacts would not be encrypted with another key."
+        )
 
 
 def _check_program(request: TrainingJobRequest) -> None:

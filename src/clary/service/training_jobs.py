@@ -29,7 +29,7 @@ from clary.service.images import ImageCatalogue
 from clary.service.members import refuse_unsupported
 from clary.service.named_resources import named_job, rejected
 from clary.service.registry_logins import provider_arn
-from clary.service.rules import check_needed, check_request
+from clary.service.rules import check_kms_key, check_needed, check_request
 from clary.service.shapes import instant, to_description, to_request, to_summary
 from clary.service.tags import new_tags
 from clary.store.port import Cursor, ListQuery, NameTaken, NoSuchJob, SortBy, StaleVersion, Store
@@ -81,6 +81,7 @@ class TrainingJobs:
         tags = new_tags(params)
         request, program = await self._resolve(context, params)
         check_request(request, self._capabilities(program))
+        check_kms_key(request.output_data_config.kms_key_id, context.region, context.account_id)
         check_checkpoints(request.checkpoint_config, program)
         await self._checks.check(request)
         arn = training_job_arn(context.region, context.account_id, request.training_job_name)

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from clary.controller.tasks import Site, host_groups, instance_task, storage_grants
-from clary.jobs.model import CheckpointConfig, ResourceConfig
+from clary.jobs.model import CheckpointConfig, OutputDataConfig, ResourceConfig
 from clary.jobs.task import InstanceTask
 from clary.storage.session_policy import Grant
 from factories import NOW, make_channel, make_groups, make_job, make_program, make_request
@@ -42,6 +42,23 @@ def test_the_size_of_the_volume_is_what_was_said_if_anything(size):
     assert instance_task(job, "algo-1", site=SITE, now=NOW).volume_size_in_gb is None
     with_volumes = msgspec.structs.replace(SITE, volumes=True)
     assert instance_task(job, "algo-1", site=with_volumes, now=NOW).volume_size_in_gb == size
+
+
+@pytest.mark.parametrize(
+    ("said", "key"),
+    [
+        (None, None),
+        ("", None),
+        ("alias/aws/s3", "alias/aws/s3"),
+        ("arn:aws:kms:us-east-1:000000000000:alias/aws/s3", "alias/aws/s3"),
+    ],
+)
+def test_the_account_s_own_key_goes_by_its_alias(said, key):
+    """The store knows it by that."""
+    output = OutputDataConfig(s3_output_path="s3://b/o", kms_key_id=said)
+    job = make_job(request=make_request(output_data_config=output))
+
+    assert instance_task(job, "algo-1", site=SITE, now=NOW).output_kms_key_id == key
 
 
 def test_each_host_has_the_type_of_its_group_and_knows_all_groups():

@@ -4,7 +4,7 @@ import pytest
 
 from clary.aws.errors import ResourceLimitExceeded, ValidationException
 from clary.compute.port import Capabilities
-from clary.service.rules import check_needed, check_request
+from clary.service.rules import check_kms_key, check_needed, check_request
 from clary.service.shapes import to_request
 
 CAN = Capabilities(instance_count_max=4, isolated_instance_count_max=1)
@@ -162,7 +162,6 @@ def test_two_missing_members_are_counted():
             "'algorithmSpecification.containerEntrypoint' must not hold a NUL",
         ),
         ({"OutputDataConfig": {"S3OutputPath": "ftp://b"}}, "Invalid S3 URI"),
-        ({"OutputDataConfig": {"S3OutputPath": "s3://b/o", "KmsKeyId": "mine"}}, "must be alias/aws/s3 or absent"),
         (
             {"StoppingCondition": {"MaxRuntimeInSeconds": 2_419_201}},
             "at 'stoppingCondition.maxRuntimeInSeconds' failed to satisfy constraint: Member must have value less than or",
@@ -216,6 +215,39 @@ def test_a_broken_rule_is_refused_in_words(changes, text):
         check(**changes)
 
     assert text in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("region", "key"),
+    [
+        ("us-east-1", None),
+        ("us-east-1", ""),
+        ("us-east-1", "alias/aws/s3"),
+        ("us-east-1", "arn:aws:kms:us-east-1:000000000000:alias/aws/s3"),
+        ("cn-north-1", "arn:aws-cn:kms:cn-north-1:000000000000:alias/aws/s3"),
+    ],
+)
+def test_artifacts_may_be_sealed_with_the_account_s_own_key(region, key):
+    """By its alias or the alias's ARN."""
+    check_kms_key(key, region, "000000000000")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "mine",
+        "alias/mine",
+        "alias/aws/sagemaker",
+        "x:alias/aws/s3",
+        "arn:aws:kms:eu-west-1:000000000000:alias/aws/s3",
+        "arn:aws:kms:us-east-1:111111111111:alias/aws/s3",
+        "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+    ],
+)
+def test_artifacts_are_sealed_with_no_other_key(key):
+    """Nor with that of another region or account."""
+    with pytest.raises(ValidationException, match="must be alias/aws/s3, its ARN or absent"):
+        check_kms_key(key, "us-east-1", "000000000000")
 
 
 @pytest.mark.parametrize(
