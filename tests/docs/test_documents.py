@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import botocore.session
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,35 @@ def test_every_link_and_every_path_leads_somewhere(page):
 
     assert [link for link in links if not (page.parent / link).exists()] == []
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+NOW = [
+    ("HyperParameters, length of a value", "HyperParameterValue", "max"),
+    ("HyperParameters, entries and length of a key", "HyperParameters", "max"),
+    ("HyperParameters, entries and length of a key", "HyperParameterKey", "max"),
+    ("MetricDefinitions", "MetricDefinitionList", "max"),
+    ("FinalMetricDataList", "FinalMetricDataList", "max"),
+    ("TrainingInputMode, InputMode", "TrainingInputMode", "enum"),
+    ("InstanceCount, VolumeSizeInGB", "TrainingInstanceCount", "min"),
+    ("InstanceCount, VolumeSizeInGB", "OptionalVolumeSizeInGB", "min"),
+    ("MaxRuntimeInSeconds", "MaxRuntimeInSeconds", "min"),
+    ("KmsKeyId, VolumeKmsKeyId", "KmsKeyId", "max"),
+    ("KmsKeyId, VolumeKmsKeyId", "KmsKeyId", "pattern"),
+    ("ResourceArn of tags", "ResourceArn", "pattern"),
+]
+
+
+@pytest.mark.parametrize(("row", "shape", "constraint"), NOW)
+def test_the_limits_that_hold_are_those_of_the_model(row, shape, constraint):
+    """The last column of the table of older limits."""
+    text = (ROOT / "docs" / "semantics.md").read_text()
+    [now] = re.findall(rf"^\| {re.escape(row)} \|.*\| (.*) \|$", text, re.MULTILINE)
+    limit = botocore.session.Session().get_service_model("sagemaker").shape_for(shape).metadata[constraint]
+
+    if constraint == "enum":
+        assert now == ", ".join(limit)
+    else:
+        assert re.search(rf"(?<!\d){re.escape(str(limit).removesuffix('*'))}(?!\d)", now), limit
 
 
 def test_every_crash_point_of_the_controller_is_tested():

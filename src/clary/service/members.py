@@ -150,10 +150,15 @@ MEMBERS: tuple[Member, ...] = (
     _refused("StoppingCondition.MaxWaitTimeInSeconds", "it belongs to spot training, which is not there yet"),
     _refused("StoppingCondition.MaxPendingTimeInSeconds", "it belongs to training plans, which are not there"),
     _acts("Tags", "Kept on the job; AddTags, ListTags and DeleteTags show and change them."),
-    _acts("EnableNetworkIsolation", "The program has no network but its own loopback."),
+    _acts(
+        "EnableNetworkIsolation",
+        "A process has no network but its own loopback, and is refused for several instances; a container reaches the job's "
+        "other containers alone.",
+    ),
     _acts(
         "EnableInterContainerTrafficEncryption",
-        "Has no effect on a job of one instance, as on SageMaker; refused for several, which talk over loopback.",
+        "Has no effect on a job of one instance, as on SageMaker. Refused for several, which talk in the clear: containers over "
+        "the job's private bridge network, processes over the machine's loopback.",
     ),
     _refused("EnableManagedSpotTraining", "there is no spot capacity here yet"),
     _acts(
