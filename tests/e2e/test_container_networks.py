@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -53,6 +54,22 @@ open(f"/opt/ml/output/data/{me}", "w").write("done")
 """
 
 
+# Knocks at ports of the machine, by the two addresses of it that a container knows.
+KNOCKS = """
+import os, socket
+with open("/proc/net/route") as table:
+    routes = [line.split() for line in table]
+gateway = next(bytes.fromhex(way[2])[::-1] for way in routes if way[1] == "00000000")
+for address in (socket.inet_ntoa(gateway), os.environ["BRIDGE"]):
+    for name in ("DOOR", "API", "STORE"):
+        try:
+            socket.create_connection((address, int(os.environ[name])), timeout=60).close()
+            print(name, "open")
+        except ConnectionRefusedError:
+            print(name, "refused")
+"""
+
+
 @pytest.fixture
 def door():
     """An address of this machine that its containers see, with somebody who listens there."""
@@ -90,3 +107,21 @@ def test_two_jobs_with_the_same_host_names_one_of_them_isolated(server, door):
         assert server.model(description) == {"algo-1": b"0 2", "algo-2": b"1 3"}
         output = description["ModelArtifacts"]["S3ModelArtifacts"].replace("model.tar.gz", "output.tar.gz")
         assert server.files(output) == {"algo-1": b"done", "algo-2": b"done"}
+
+
+def test_what_listens_on_the_loopback_is_out_of_reach(server, door):
+    """A job that is not isolated reaches what listens on all addresses of the machine, but not Clary or its store, which
+    by default listen on the loopback.
+    """
+    exports = server.environment("--direct-s3")
+    api, store = (urlsplit(exports[name]) for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"))
+    assert api.port != store.port
+    for port in (api.port, store.port):  # they are there for who is on the machine
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
+    bridge, at = door.rsplit(":", 1)
+    knocks = {"BRIDGE": bridge, "DOOR": at, "API": str(api.port), "STORE": str(store.port)}
+    name = new_name("knocks")
+    description = server.run(name, server.bucket(), program=KNOCKS, Environment=knocks)
+
+    assert description["TrainingJobStatus"] == "Completed", description.get("FailureReason")
+    assert server.lines(name) == ["DOOR open", "API refused", "STORE refused"] * 2
