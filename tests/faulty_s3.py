@@ -1,10 +1,11 @@
 """An S3 that misbehaves: a proxy before a real one, which spoils answers by a script. PYTEST_DONT_REWRITE
 
-    with misbehaving(store.endpoint_url, {"/bucket/key": ["500", "flip"]}) as s3:
+    with misbehaving(store.endpoint_url, {"/bucket/key": ["500", "flip"], "UploadPart": [None, "lost"]}) as s3:
         s3.endpoint_url; s3.seen
 
 Each answer to a GET of an object takes the next fault of its path until there are none; "*" stands for all paths without
-faults of their own.
+faults of their own. Requests of an upload take those of their operation. None is no fault; a function is called before
+the request is passed on.
 """
 
 import contextlib
@@ -15,9 +16,15 @@ import struct
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
 
 _ERRORS = {"500": "InternalError", "503": "SlowDown"}
 FAULTS = (*_ERRORS, "hang-up", "reset", "truncated", "slow", "flip")
+REFUSALS = (*_ERRORS, "hang-up", "half-read")
+"""Of an upload, which the store never sees."""
+LOSSES = ("lost", "late-500", "cut", "slow")
+"""Of an upload, which the store has done: no answer comes, or another, or one that ends in the middle of its head."""
+UPLOADS = ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
 _SLOW_S = 0.3
 
 
@@ -31,13 +38,30 @@ class MisbehavingS3:
         self.seen = []
         self.lock = threading.Lock()
 
-    def next_fault(self, path):
+    def next_fault(self, *names):
         with self.lock:
-            script = self.faults.get(path) or self.faults.get("*")
+            script = next(filter(None, map(self.faults.get, names)), None)
             if not script:
                 return None
             self.seen.append(script.pop(0))
             return self.seen[-1]
+
+
+def operation_of(method, path, query):
+    """What S3 calls the request, if it can be spoiled; else None."""
+    if path.count("/") < 2:
+        return None
+    fields = parse_qs(query, keep_blank_values=True)
+    match method, "uploads" in fields, "uploadId" in fields:
+        case "GET", _, _:
+            return "GetObject"
+        case "PUT", _, has_id:
+            return "UploadPart" if has_id else "PutObject"
+        case "POST", True, _:
+            return "CreateMultipartUpload"
+        case "POST", _, True:
+            return "CompleteMultipartUpload"
+    return None
 
 
 def _handler(s3):
@@ -45,15 +69,20 @@ def _handler(s3):
         protocol_version = "HTTP/1.1"
 
         def pass_on(self):
-            path = self.path.partition("?")[0]
+            path, _, query = self.path.partition("?")
             s3.before(path)
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            is_object = self.command == "GET" and path.count("/") > 1
-            fault = s3.next_fault(path) if is_object else None
+            operation = operation_of(self.command, path, query)
+            fault = s3.next_fault(*([path, "*"] if operation == "GetObject" else [operation]))
+            length = int(self.headers.get("content-length", 0))
+            body = self.rfile.read(length // 2 if fault == "half-read" else length)
+            if callable(fault):
+                fault()
             if fault in _ERRORS:
                 self.give(int(fault), [], f"<Error><Code>{_ERRORS[fault]}</Code></Error>".encode())
-            elif fault == "hang-up":
-                self.end()
+            elif fault == "200-error":  # S3 may find out after it has begun a 200 (Source: S3, CompleteMultipartUpload)
+                self.give(200, [], b'<?xml version="1.0"?>\n<Error><Code>InternalError</Code></Error>')
+            elif fault in {"hang-up", "half-read"}:
+                self.end(reset=fault == "half-read")
             else:
                 self.ask_the_store(body, fault)
 
@@ -70,7 +99,12 @@ def _handler(s3):
             except OSError:
                 self.end()  # the store itself is away
             else:
-                self.give(status, headers, content, fault)
+                if fault == "lost":
+                    self.end(reset=True)
+                elif fault == "late-500":
+                    self.give(500, [], b"<Error><Code>InternalError</Code></Error>")
+                else:
+                    self.give(status, headers, content, fault)
             finally:
                 store.close()
 
@@ -84,6 +118,11 @@ def _handler(s3):
                     self.send_header(name, value)
             length = {name.lower(): value for name, value in headers}.get("content-length")
             self.send_header("content-length", length if self.command == "HEAD" and length else str(len(content)))
+            if fault == "cut":
+                head = b"".join(self._headers_buffer)
+                self.wfile.write(head[: random.randrange(1, len(head))])
+                self.end()
+                return
             self.end_headers()
             if self.command == "HEAD":
                 return

@@ -426,13 +426,13 @@ class TestS3Alone:
         assert len(requests) == 4
 
     def test_a_completion_that_fails_after_its_200_is_a_failure(self):
-        """S3 may answer 200 to a completion and an error in its body: the object is not there, so neither is success."""
+        """A store may answer 200 to a completion and a refusal in its body: the object is not there, so neither is success."""
         upload = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
-        error = b"<Error><Code>InternalError</Code><Message>late</Message></Error>"
+        error = b"<Error><Code>InvalidPart</Code><Message>late</Message></Error>"
         script = [(200, b""), (200, upload), (200, b""), (200, error), (204, b"")]
         with (
             scripted(script) as (endpoint_url, requests),
-            pytest.raises(Unreachable, match="late"),
+            pytest.raises(StorageError, match=r"InvalidPart \(400\): late"),
             anonymous(endpoint_url).open_writer("b", "k") as writer,
         ):
             writer.write(bytes(PART_BYTES))

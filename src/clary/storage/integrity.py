@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import threading
+from collections.abc import Sequence
 
 from clary.storage.port import StorageError
 
@@ -36,6 +37,15 @@ def md5_of(etag: str) -> str | None:
 def md5(data: bytes | memoryview) -> str:
     """The MD5 of bytes, in hexadecimal digits."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def etag_of_parts(etags: Sequence[str]) -> str | None:
+    """The ETag of an object uploaded in parts that have these ETags; None if they are no MD5s.
+
+    Source: S3, Checking object integrity, "Using Content-MD5 and the ETag": the MD5 of the parts' MD5s, and their number.
+    """
+    digests = [found for each in etags if (found := md5_of(each)) is not None]
+    return f'"{md5(bytes.fromhex("".join(digests)))}-{len(etags)}"' if len(digests) == len(etags) else None
 
 
 class FileDigest:

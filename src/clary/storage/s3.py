@@ -113,7 +113,8 @@ class S3Storage:
     def open_writer(self, bucket: str, key: str, *, kms_key_id: str | None = None) -> AbstractContextManager[Writer]:
         """See `port.ObjectStorage`."""
         self._check_write(bucket, key)
-        return S3Writer(self._wire, bucket, key, self._encryption(bucket, kms_key_id))
+        headers = self._encryption(bucket, kms_key_id)
+        return S3Writer(self._wire, bucket, key, headers, lambda: self.abort_uploads(bucket, {key}))
 
     def abort_uploads(self, bucket: str, keys: Collection[str]) -> int:
         """See `port.ObjectStorage`. One request for each thousand uploads under what the keys begin with."""

@@ -1,20 +1,23 @@
 """A stream into one S3 object: one PUT if it is small, else a multipart upload that is completed or abandoned.
 
+An upload whose beginning was asked for twice may have begun twice: what is under its key then is abandoned too.
+
 Called by `s3`. Memory is bounded by (PARTS_IN_FLIGHT + 1) parts; a part has 8 MiB for the first 1,250 parts and doubles
 every 1,250, so that 10,000 parts (S3's limit) make 2.4 TiB while a stream of some GB stays below 50 MiB of memory.
 """
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 from xml.sax.saxutils import escape
 
 from clary.base.telemetry import get_logger
-from clary.storage.port import NoSuchKey, StorageError
-from clary.storage.s3_wire import Answer, S3Wire, element, error_of
+from clary.storage.integrity import etag_of_parts
+from clary.storage.port import AccessDenied, NoSuchKey, StorageError
+from clary.storage.s3_wire import S3Wire, element
 
 PART_BYTES = 8 * 1024 * 1024
 PARTS_IN_FLIGHT = 4
@@ -30,16 +33,20 @@ def part_bytes(number: int) -> int:
 
 
 class S3Writer:
-    """Use in a `with` block; see `port.Writer`. One thread writes."""
+    """Use in a `with` block; see `port.Writer`. One thread writes. `abandon` ends all unfinished uploads of the key."""
 
-    def __init__(self, wire: S3Wire, bucket: str, key: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, wire: S3Wire, bucket: str, key: str, headers: Mapping[str, str], abandon: Callable[[], object]
+    ) -> None:
         self._wire = wire
         self._bucket = bucket
         self._key = key
         self._headers = headers
+        self._abandon = abandon
         self._buffer = bytearray()
         self._part = 1
         self._upload_id = ""
+        self._strays = False
         self._parts: deque[Future[str]] = deque()
         self._stop = threading.Event()
         self._free = threading.Semaphore(PARTS_IN_FLIGHT)
@@ -64,7 +71,6 @@ class S3Writer:
     ) -> None:
         try:
             if kind is not None:
-                self._stop.set()
                 return
             if not self._upload_id:
                 body = bytes(self._buffer)
@@ -75,16 +81,19 @@ class S3Writer:
             self._complete([part.result() for part in self._parts])
             self._upload_id = ""
         finally:
+            self._stop.set()
             # Parts that arrive after the abort would be kept, and paid for: let those under way end first.
             self._pool.shutdown(wait=True, cancel_futures=True)
-            if self._upload_id:
+            if self._upload_id or self._strays:
                 self._abort()
 
     def _send_part(self) -> None:
         if self._part > _PARTS_MAX:
             raise StorageError("the object is too large for S3's 10,000 parts", code="EntityTooLarge")
         if not self._upload_id:
+            self._strays = True
             answer = self._wire.request("POST", self._bucket, self._key, query={"uploads": ""}, headers=self._headers)
+            self._strays = answer.repeated
             self._upload_id = element(answer.body, "UploadId")
         self._free.acquire()
         body, self._buffer = self._buffer, bytearray()
@@ -110,7 +119,7 @@ class S3Writer:
             for number, etag in enumerate(etags, start=1)
         )
         try:
-            answer = self._wire.request(
+            self._wire.request(
                 "POST",
                 self._bucket,
                 self._key,
@@ -118,28 +127,30 @@ class S3Writer:
                 body=f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode(),
             )
         except StorageError as error:
-            if error.code != "NoSuchUpload" or not self._is_there(len(etags)):
+            if error.code != "NoSuchUpload" or not self._is_there(etags):
                 raise
-            return
-        if b"<Error>" in answer.body:  # S3 may find out after it has begun a 200, and says to try again then
-            raise error_of(Answer(503, answer.headers, answer.body), f"POST s3://{self._bucket}/{self._key}")
 
-    def _is_there(self, parts: int) -> bool:
-        """Whether the object is ours although its upload is unknown: the answer to a first try may have been lost."""
+    def _is_there(self, etags: list[str]) -> bool:
+        """Whether the object is ours although its upload is unknown: the answer to a first try may have been lost.
+
+        What ETag parts make that are encrypted with keys of KMS is not documented: there their number must do.
+        """
         try:
-            answer = self._wire.request("HEAD", self._bucket, self._key)
-        except NoSuchKey:
+            headers = self._wire.request("HEAD", self._bucket, self._key).headers
+        except (NoSuchKey, AccessDenied):
             return False
-        return answer.headers.get("etag", "").endswith(f'-{parts}"')
+        if headers.get("x-amz-server-side-encryption", "").startswith("aws:kms"):
+            return headers.get("etag", "").endswith(f'-{len(etags)}"')
+        return headers.get("etag") == etag_of_parts(etags)
 
     def _abort(self) -> None:
+        gone = {"uploadId": self._upload_id}
         try:
-            self._wire.request(
-                "DELETE",
-                self._bucket,
-                self._key,
-                query={"uploadId": self._upload_id},
-                accept=lambda answer: answer.status == 404,
-            )
+            if self._upload_id:
+                self._wire.request(
+                    "DELETE", self._bucket, self._key, query=gone, accept=lambda answer: answer.status == 404
+                )
+            if self._strays:
+                self._abandon()
         except StorageError as error:
             _log.warning("upload_not_aborted", bucket=self._bucket, key=self._key, error=str(error))

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import hmac
 import http.client
+import io
 import os
 import random
 import re
@@ -24,6 +25,7 @@ from html import unescape
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from clary.storage.port import (
     AccessDenied,
@@ -57,14 +59,19 @@ _DENIED_CODES = frozenset(
     }
 )
 _TRY_AGAIN_CODES = frozenset({"RequestTimeout", "SlowDown", "Throttling", "TooManyRequests"})
+_LATE_CODES = _TRY_AGAIN_CODES | {"InternalError", "ServiceUnavailable"}
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An answer without its connection; header names are in lower case."""
+    """An answer without its connection; header names are in lower case.
+
+    `repeated`: the request was sent before, without an answer or with a bad one, and the store may have done it then too.
+    """
 
     status: int
     headers: dict[str, str]
     body: bytes
+    repeated: bool = False
 
     @property
     def is_seaweedfs(self) -> bool:
@@ -131,8 +138,10 @@ class S3Wire:
             except (OSError, http.client.HTTPException) as error:
                 trouble = Unreachable(f"{self._host_header}: {error or type(error).__name__}")
             else:
+                if method == "POST" and answer.status == 200 and b"<Error>" in answer.body:
+                    answer = _as_error(answer)
                 if answer.status < 300 or accept(answer):
-                    return answer
+                    return answer if signed_with is None else replace(answer, repeated=True)
                 trouble = error_of(answer, f"{method} s3://{bucket}/{key}")
                 # Keys are renewed in place while a job runs: the request may have been signed by the old ones.
                 renewed = (
@@ -180,7 +189,7 @@ class S3Wire:
                 # The server had closed the idle connection: that says nothing about its health.
                 connection.close()
                 connection, _ = self._connect(reuse=False)
-                answer = self._ask(connection, method, target, signed, body, into)
+                answer = replace(self._ask(connection, method, target, signed, body, into), repeated=True)
         except BaseException:
             connection.close()
             raise
@@ -241,6 +250,7 @@ class S3Wire:
                 connection.set_tunnel(self._host, self._port)
         else:
             connection = http.client.HTTPConnection(host, port, timeout=CONNECT_TIMEOUT_S)
+        connection.response_class = _Response
         self._open(connection)
         return connection, True
 
@@ -283,6 +293,35 @@ def _round_trip(
                 return _read_answer(connection)
             raise
     return _read_answer(connection)
+
+
+class _Lines(io.BufferedReader):
+    """Takes no head that ends with the connection for a whole one, as the standard library does."""
+
+    _begun = False
+
+    def readline(self, size: int | None = -1) -> bytes:
+        line = super().readline(size)
+        if self._begun and not line.endswith(b"\n"):
+            raise ConnectionResetError("the connection was closed before the whole answer had come")
+        self._begun = True
+        return line
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(
+        self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None
+    ) -> None:
+        super().__init__(sock, debuglevel, method, url)
+        self.fp = _Lines(self.fp.detach())
+
+
+def _as_error(answer: Answer) -> Answer:
+    """What a completion that failed after its 200 had begun means. S3 says to try again; others may have refused it.
+
+    Source: S3, CompleteMultipartUpload.
+    """
+    return replace(answer, status=503 if element(answer.body, "Code") in _LATE_CODES else 400)
 
 
 def _read_answer(connection: http.client.HTTPConnection) -> Answer:
