@@ -1,9 +1,10 @@
 """PyTorch for a test image, without being a dependency of the tests. PYTEST_DONT_REWRITE
 
 Some 200 MB to fetch and 800 MB on disk where pip finds builds for the processor alone; elsewhere ten times as much. So it
-is fetched only when CLARY_REQUIRE names `torch`.
+is fetched when CLARY_REQUIRE names `torch`, and where it names `clients`, as CI does, if there are such builds.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -16,9 +17,19 @@ PLACE = Path(__file__).parents[1] / ".clients" / f"{REQUIREMENT.replace('==', '-
 
 def torch_problem():
     """Why the test is to be skipped."""
-    if "torch" in os.environ.get("CLARY_REQUIRE", "").split(","):
+    required = os.environ.get("CLARY_REQUIRE", "").split(",")
+    if "torch" in required or PLACE.exists():
         return None
-    return f"{REQUIREMENT} is fetched (some 200 MB) only with CLARY_REQUIRE=torch"
+    if "clients" not in required:
+        return f"{REQUIREMENT} is fetched (some 200 MB) only with CLARY_REQUIRE=torch"
+    ask = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run"]
+    said = subprocess.run([*ask, "--ignore-installed", "--report", "-", REQUIREMENT], capture_output=True, text=True)
+    if said.returncode != 0:
+        return f"{REQUIREMENT} cannot be had: {said.stderr.strip().rpartition(chr(10))[2]}"
+    names = [item["metadata"]["name"] for item in json.loads(said.stdout)["install"]]
+    if any(name.startswith("nvidia") for name in names):
+        return f"of {REQUIREMENT} there is no build for the processor alone"
+    return None
 
 
 def torch_packages():
