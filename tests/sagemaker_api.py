@@ -21,6 +21,7 @@ from clary.base.clock import FixedClock
 from clary.compute.port import Capabilities
 from clary.service.algorithms import Algorithms
 from clary.service.images import ImageCatalogue, load_catalogue
+from clary.service.search import Search
 from clary.service.tags import TaggedJobs, Tags
 from clary.service.training_job_changes import TrainingJobChanges
 from clary.service.training_jobs import TrainingJobs
@@ -75,6 +76,7 @@ class SageMaker:
             TrainingJobChanges(
                 store=self.store, clock=self.clock, wake=self._wake, release_patience_s=release_patience_s
             ),
+            Search(store=self.store, tokens=tokens),
             Tags({"training-job": TaggedJobs(self.store)}, tokens=tokens),
         )
         self._handlers = {name: handler for part in parts for name, handler in part.handlers().items()}
