@@ -1,5 +1,6 @@
 """An ML instance in this process, with a scripted program, a directory for S3 and a clock that the test moves."""
 
+import threading
 from pathlib import Path
 
 import msgspec
@@ -70,6 +71,7 @@ class Scene:
         self.grace_s = grace_s
         self.agents: list[Lifecycle] = []
         self.snapshots: list[Snapshot] = []
+        self._threads_of_others = set(threading.enumerate())
         for bucket in ("data", "models"):
             self.buckets.create_bucket(bucket)
         self.buckets.put("data", "train/a.csv", b"1,2\n")
@@ -132,6 +134,10 @@ class Scene:
                 self.waker.wait(0.005)  # background work needs real time
                 self.clock.advance(pause)
         return self.snapshot
+
+    def is_working(self) -> bool:
+        """Whether background work is under way, which an advance of the clock would overtake."""
+        return any(t.name == "background" and t not in self._threads_of_others for t in threading.enumerate())
 
     def see(self) -> None:
         """Look at the newest report."""

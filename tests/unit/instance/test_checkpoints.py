@@ -55,14 +55,17 @@ def running(scene, agent=None):
 
 
 def watch(scene, agent, until, turns=2000):
-    """Let it work, with the time that it asks for, until that is so."""
+    """Let it work, with the time that it asks for, until that is so. A look takes none of that time, however long it takes."""
+    deadline = time.monotonic() + 60
     for _ in range(turns):
         if until():
             return
         pause = agent.turn()
         scene.see()
+        while scene.is_working() and not until():
+            assert time.monotonic() < deadline, "a look does not end"
+            time.sleep(0.002)  # it works in a thread of its own
         if pause:
-            scene.waker.wait(0.002)  # looks are background work, which needs real time
             scene.clock.advance(pause)
     raise AssertionError("it never came")
 
@@ -247,7 +250,7 @@ class TestWhileTheProgramRuns:
         before = time.monotonic()
         s.go(agent, until=lambda state: state.ended_at is not None)
         agent._leave()
-        assert time.monotonic() - before < 5
+        assert time.monotonic() - before < 30
         storage.open = True
 
     def test_a_refusal_that_passes_does_no_harm(self, scene, tmp_path):
@@ -275,7 +278,7 @@ class TestWhileTheProgramRuns:
 
 
 class Gated:
-    """A store whose uploads hang until it is opened."""
+    """A store whose uploads hang until it is opened, or for a minute."""
 
     def __init__(self, inner):
         self._inner = inner
@@ -287,7 +290,8 @@ class Gated:
 
     def put(self, bucket, key, data):
         self.waiting.append(key)
-        while not self.open:
+        until = time.monotonic() + 60
+        while not self.open and time.monotonic() < until:
             time.sleep(0.01)  # it stands for a store that does not answer
 
 
