@@ -8,6 +8,10 @@ from pathlib import Path
 import botocore.session
 import pytest
 
+from clary.instance.storage_trouble import download_failure
+from clary.jobs.failure import internal_error, program_failure
+from clary.storage.transfer import InsufficientDisk
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -87,3 +91,21 @@ def test_the_example_of_the_readme_is_complete_and_says_five_lines():
 
     assert len(example.strip().splitlines()) == 5
     compile(example, "README.md", "exec")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        program_failure("", 3),
+        program_failure("", 127),
+        program_failure("", 137, starved=True),
+        program_failure("<what it wrote to /opt/ml/output/failure>", 3),
+        download_failure(InsufficientDisk("full")),
+        internal_error("The training program was lost."),
+        internal_error(),
+    ],
+    ids=lambda failure: failure.reason[:40],
+)
+def test_the_guide_has_the_failure_reasons(failure):
+    """As the code words them."""
+    assert f"`{failure.reason}`" in (ROOT / "docs" / "guide.md").read_text()
