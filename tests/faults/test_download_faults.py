@@ -88,6 +88,28 @@ def test_bytes_that_are_wrong_each_time_fail_the_job(weed_store, objects, tmp_pa
     assert name not in files(tmp_path / "train")
 
 
+@pytest.mark.parametrize("flips", [2, 100])
+def test_bytes_are_held_against_a_checksum_where_the_etag_tells_nothing(weed_store, tmp_path, flips):
+    """Of an object that was uploaded in parts, with a CRC-32 of the whole: it is read again, and right, or fails the job."""
+    bucket, client = weed_store.bucket(), weed_store.client()
+    place = {"Bucket": bucket, "Key": "in/k"}
+    upload = client.create_multipart_upload(**place, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")
+    place["UploadId"] = upload["UploadId"]
+    etag = client.upload_part(**place, PartNumber=1, Body=b"part" * 1000)["ETag"]
+    client.complete_multipart_upload(**place, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": etag}]})
+    with misbehaving(weed_store.endpoint_url, {f"/{bucket}/in/k": ["flip"] * flips}) as s3:
+        storage = storage_at(s3.endpoint_url, weed_store)
+        if flips == 2:
+            bring(storage, bucket, tmp_path / "train")
+            assert s3.seen == ["flip"] * 2
+            assert files(tmp_path / "train") == {"k": b"part" * 1000}
+        else:
+            with pytest.raises(Corrupt, match="its checksum, read 3 times") as caught:
+                bring(storage, bucket, tmp_path / "train")
+            assert download_failure(caught.value).reason.startswith("ClientError: Data download failed:BadDigest: ")
+            assert files(tmp_path / "train") == {}
+
+
 @pytest.mark.parametrize("name", ["small", "parts"])
 def test_an_object_that_is_replaced_after_the_listing_fails_the_job(weed_store, tmp_path, name):
     """Old and new bytes are never mixed: the channel is what was listed, or the job fails."""

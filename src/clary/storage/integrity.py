@@ -1,31 +1,38 @@
 """Whether the bytes that came are those that were stored.
 
-Called by `transfer` and `reading`. S3's ETag is the MD5 of an object that was stored by one request, unless the store encrypted it with
+Called by `transfer`, `reading` and `s3`. S3's ETag is the MD5 of an object that was stored by one request, unless the store encrypted it with
 SSE-KMS or SSE-C (Source: S3, Object); of one that was uploaded in parts it tells nothing to those who do not know them.
-There the connection's own checks must do: TCP's, and TLS's where the endpoint has it.
+There a CRC-32 may help that the uploader gave the store; else the connection's own checks must do: TCP's, and TLS's where
+the endpoint has it.
 """
 
 import hashlib
 import os
 import re
 import threading
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+
+from isal.isal_zlib import crc32
 
 from clary.storage.port import StorageError
 
 ATTEMPTS = 3
 """How often an object is read before its store is believed to hold other bytes than it says."""
 
+ASK_CHECKSUM = {"x-amz-checksum-mode": "ENABLED"}
+"""The header that makes a store give the checksum of an object with its bytes. Source: S3, GetObject."""
+
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 _PIECE_BYTES = 1024 * 1024
 
 
 class Corrupt(StorageError):
-    """The bytes of an object are not those that its ETag speaks of, however often they are read."""
+    """The bytes of an object are not those that its ETag or `what` speaks of, however often they are read."""
 
-    def __init__(self, bucket: str, key: str, *, attempts: int = ATTEMPTS) -> None:
+    def __init__(self, bucket: str, key: str, *, what: str = "ETag", attempts: int = ATTEMPTS) -> None:
         times = f", read {attempts} times" if attempts > 1 else ""
-        super().__init__(f"BadDigest: the bytes of s3://{bucket}/{key} do not fit its ETag{times}", code="BadDigest")
+        super().__init__(f"BadDigest: the bytes of s3://{bucket}/{key} do not fit its {what}{times}", code="BadDigest")
 
 
 def md5_of(etag: str) -> str | None:
@@ -46,6 +53,18 @@ def etag_of_parts(etags: Sequence[str]) -> str | None:
     """
     digests = [found for each in etags if (found := md5_of(each)) is not None]
     return f'"{md5(bytes.fromhex("".join(digests)))}-{len(etags)}"' if len(digests) == len(etags) else None
+
+
+def fits_checksum(headers: Mapping[str, str], data: bytes | bytearray | memoryview) -> bool:
+    """Whether the bytes of a whole object fit the CRC-32 that came with them; True if none did.
+
+    For one uploaded in parts the store may have no more than a checksum of their checksums, "…-3", which is left alone: the
+    parts are not known here. Source: S3, Checking object integrity.
+    """
+    told = headers.get("x-amz-checksum-crc32", "")
+    if not told or "-" in told or headers.get("x-amz-checksum-type", "FULL_OBJECT") != "FULL_OBJECT":
+        return True
+    return told == b64encode(crc32(data).to_bytes(4, "big")).decode()
 
 
 class FileDigest:

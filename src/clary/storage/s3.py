@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from os.path import commonprefix
 
+from clary.storage.integrity import ASK_CHECKSUM, ATTEMPTS, Corrupt, fits_checksum
 from clary.storage.port import (
     DEFAULT_KMS_KEY,
     CredentialsProvider,
@@ -82,10 +83,13 @@ class S3Storage:
     def get(
         self, bucket: str, key: str, *, etag: str | None = None, start: int = 0, length: int | None = None
     ) -> bytes | memoryview:
-        """See `port.ObjectStorage`."""
-        body = InMemory()
-        self._get(bucket, key, etag, start, length, body)
-        return memoryview(body.data)
+        """See `port.ObjectStorage`. A whole object that does not fit its checksum is read again, and else is `Corrupt`."""
+        for _ in range(ATTEMPTS):
+            body = InMemory()
+            headers = self._get(bucket, key, etag, start, length, body)
+            if fits_checksum(headers, body.data):
+                return memoryview(body.data)
+        raise Corrupt(bucket, key, what="checksum")
 
     def get_into(self, bucket: str, key: str, fd: int, *, start: int, length: int, etag: str | None = None) -> int:
         """See `port.ObjectStorage`."""
@@ -98,12 +102,14 @@ class S3Storage:
 
     def _get(
         self, bucket: str, key: str, etag: str | None, start: int, length: int | None, body: InMemory | IntoFile
-    ) -> None:
+    ) -> dict[str, str]:
         self._check_key(bucket, key)
         headers = {} if etag is None else {"if-match": etag}
         if (start, length) != (0, None):
             headers["range"] = f"bytes={start}-" + ("" if length is None else str(start + length - 1))
-        self._wire.request("GET", bucket, key, headers=headers, into=body)
+        else:
+            headers |= ASK_CHECKSUM
+        return self._wire.request("GET", bucket, key, headers=headers, into=body).headers
 
     def put(self, bucket: str, key: str, data: bytes | memoryview, *, kms_key_id: str | None = None) -> None:
         """See `port.ObjectStorage`."""
