@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from clary.base.clock import Instant, SystemClock, later
 from clary.runtimes.docker.engine import find_engine
 from clary.runtimes.docker.runtime import DockerRuntime
 from clary.runtimes.port import Container, Exited, Lost, Mount, ProgramSpec, Running, Runtime
@@ -17,25 +18,46 @@ from clary.runtimes.process import ProcessRuntime
 from clary.runtimes.scripted import SCRIPT, ScriptedRuntime
 from container_images import shell_image
 
+HELD_S = 10_000
+WAITS = "while [ ! -e /opt/ml/go ]; do sleep 0.02; done"
+
+
+class Ahead:
+    """The clock of scripted programs: this machine's, until they are let go."""
+
+    def __init__(self) -> None:
+        self.by_s = 0
+
+    def now(self) -> Instant:
+        return later(SystemClock().now(), self.by_s)
+
 
 class Programs:
     """Makes programs that behave the same on each runtime: as a script of numbers, and as a shell script."""
 
-    def __init__(self, root: Path, image: str | None = None) -> None:
+    def __init__(self, root: Path, clock: Ahead, image: str | None = None) -> None:
         self.root = root
+        self.clock = clock
         self.image = image
         (root / "opt_ml").mkdir()
 
+    def let_go(self) -> None:
+        """Let programs end that are `held`, and those hear that are `deaf`."""
+        (self.root / "opt_ml" / "go").touch()
+        self.clock.by_s = HELD_S
+
     def __call__(
-        self, *, name="program", run_for=0.0, exit_code=0, lines=(), ignores_sigterm=False, deaf_for=0.0
+        self, *, name="program", run_for=0.0, held=False, exit_code=0, lines=(), ignores_sigterm=False, deaf=False
     ) -> ProgramSpec:
-        script = {"run_for": run_for, "exit_code": exit_code, "lines": lines, "ignores_sigterm": ignores_sigterm}
-        script["deaf_for"] = deaf_for
+        seconds = HELD_S * (held + deaf) + run_for
+        script = {"run_for": seconds, "exit_code": exit_code, "lines": lines, "ignores_sigterm": ignores_sigterm}
+        script["deaf_for"] = HELD_S * deaf
         steps = [
-            *([f"sleep {deaf_for}"] if deaf_for else []),
+            *([WAITS] if deaf else []),
             "trap '' TERM" if ignores_sigterm else "trap 'exit 143' TERM",
             "echo x >>/opt/ml/starts",
             *(f"echo {shlex.quote(line)}" for line in lines),
+            *([WAITS] if held else []),
             *([f"sleep {run_for} & wait $!"] if run_for else []),
             f"exit {exit_code}",
         ]
@@ -59,8 +81,13 @@ class Programs:
     def starts(self, directory: Path) -> int:
         """How often a program was really started."""
         if (directory / "scripted.json").exists():
-            return ScriptedRuntime().progress(directory).starts
+            return ScriptedRuntime(self.clock).progress(directory).starts
         return (self.root / "opt_ml" / "starts").read_text().count("x")
+
+
+@pytest.fixture
+def clock():
+    return Ahead()
 
 
 @pytest.fixture(
@@ -70,20 +97,20 @@ class Programs:
         "scripted",
     ]
 )
-def make(request):
+def make(request, clock):
     """Makes a runtime; a second one knows nothing of the first but what lies on disk."""
     return {
         "process": ProcessRuntime,
         "docker": lambda: DockerRuntime(find_engine("auto", os.environ)),
-        "scripted": ScriptedRuntime,
+        "scripted": lambda: ScriptedRuntime(clock),
     }[request.param]
 
 
 @pytest.fixture
-def programs(tmp_path, make, request):
+def programs(tmp_path, make, clock, request):
     root = tmp_path / "instances"
     root.mkdir()
-    programs = Programs(root, shell_image() if request.node.get_closest_marker("docker") else None)
+    programs = Programs(root, clock, shell_image() if request.node.get_closest_marker("docker") else None)
     yield programs
     for directory in root.iterdir():
         if directory.is_dir():
@@ -91,8 +118,8 @@ def programs(tmp_path, make, request):
 
 
 def until_ended(runtime: Runtime, directory: Path):
-    """Wait for the end, at most 20 seconds."""
-    deadline = time.monotonic() + 20
+    """Wait for the end, at most 60 seconds."""
+    deadline = time.monotonic() + 60
     while isinstance(state := runtime.state(directory), Running):
         assert time.monotonic() < deadline, "the program does not end"
         time.sleep(0.002)  # the port has no call that waits
@@ -100,7 +127,7 @@ def until_ended(runtime: Runtime, directory: Path):
 
 
 def until_printed(spec: ProgramSpec, text: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while text not in (Path(spec.output).read_text() if Path(spec.output).exists() else ""):
         assert time.monotonic() < deadline, f"{text} is not printed"
         time.sleep(0.002)  # a file cannot be waited for
@@ -160,12 +187,13 @@ class TestRuntime:
 
     def test_starting_twice_starts_once(self, make, programs):
         """The second call finds the program of the first, while it runs and after it has ended."""
-        spec = programs(run_for=0.2, lines=("up",))
+        spec = programs(held=True, lines=("up",))
         directory = Path(spec.directory)
         runtime = make()
         runtime.start(spec)
         runtime.start(spec)
         until_printed(spec, "up")
+        programs.let_go()
         assert until_ended(runtime, directory) == Exited(exit_code=0)
         runtime.start(spec)
         assert runtime.state(directory) == Exited(exit_code=0)
@@ -173,13 +201,14 @@ class TestRuntime:
 
     def test_a_second_runtime_goes_on_watching(self, make, programs):
         """Restore: another runtime on the same disk finds the program, started once, and learns its exit code."""
-        spec = programs(run_for=0.3, exit_code=5, lines=("up",))
+        spec = programs(held=True, exit_code=5, lines=("up",))
         directory = Path(spec.directory)
         make().start(spec)
         until_printed(spec, "up")
         second = make()
         assert second.state(directory) == Running()
         second.start(spec)
+        programs.let_go()
         assert until_ended(second, directory) == Exited(exit_code=5)
         assert programs.starts(directory) == 1
 
@@ -195,12 +224,13 @@ class TestRuntime:
 
     def test_sigterm_is_not_lost_on_a_program_that_does_not_handle_it_yet(self, make, programs):
         """It is not sent: the caller asks again, and the handler runs."""
-        spec = programs(run_for=60, deaf_for=1.0)
+        spec = programs(run_for=60, deaf=True)
         directory = Path(spec.directory)
         runtime = make()
         runtime.start(spec)
         assert runtime.signal(directory, signal.SIGTERM) is False
         assert runtime.state(directory) == Running()
+        programs.let_go()
         while not runtime.signal(directory, signal.SIGTERM):
             time.sleep(0.01)  # as the instance program does, turn by turn
         assert until_ended(runtime, directory) == Exited(exit_code=143)
