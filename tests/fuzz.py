@@ -479,11 +479,13 @@ def fuzz(server, *, requests: int, seed: int, warm_up: int, on_progress=lambda _
     began = time.monotonic()
     fuzzer.run(requests, on_progress)
     settled = time.monotonic() + SETTLED_WITHIN_S
-    while watched.now()["files"] > before["files"] + FILES_MORE and time.monotonic() < settled:
+    after = watched.now()
+    while after["files"] > before["files"] + FILES_MORE and time.monotonic() < settled:
         time.sleep(0.1)  # connections that have just been closed are still being let go
+        after = watched.now()
     took = time.monotonic() - began
-    found = {"seed": seed, "seconds": took, "before": before, "after": watched.now(), "seen": dict(fuzzer.seen)}
-    problems = [*kept(before, found["after"], requests=requests, seconds=took), *stumbled(server.log_text())]
+    found = {"seed": seed, "seconds": took, "before": before, "after": after, "seen": dict(fuzzer.seen)}
+    problems = [*kept(before, after, requests=requests, seconds=took), *stumbled(server.log_text())]
     if problems:
         raise Finding(f"{'; '.join(problems)}\n{json.dumps(found, indent=1)}\n{server.log_text()[-5000:]}")
     return found
