@@ -8,6 +8,7 @@ Tests need the process runtime and the environments. Where one cannot be made th
 """
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -51,8 +52,13 @@ def clients_server(tmp_path_factory):
         _stop_all(server)
 
 
+@pytest.fixture(scope="session")
+def of_guide():
+    """A file or program that the guide tells users of the SageMaker SDKs to make, by a pattern with one group."""
+    return _of_guide
+
+
 def _of_guide(pattern):
-    """A file or program that the guide tells users of the SageMaker SDKs to make."""
     return re.search(pattern, (HERE.parents[1] / "docs" / "guide.md").read_text(), re.DOTALL)[1]
 
 
@@ -83,16 +89,22 @@ def python_of():
 
 
 @pytest.fixture
-def run(clients_server, python_of, tmp_path):
-    """Runs a scenario; answers what it found, and all it printed before.
+def run(run_on, clients_server):
+    """As `run_on`, on the server for all clients."""
+    return functools.partial(run_on, clients_server)
 
-    It is set up as the guide tells users of the SageMaker SDKs, with `tls` for HTTPS.
+
+@pytest.fixture
+def run_on(python_of, tmp_path):
+    """Runs a scenario on a server; answers what it found, and all it printed before.
+
+    It is told `arguments` besides the usual, and set up as the guide tells users of the SageMaker SDKs, with `tls` for HTTPS.
     """
 
-    def scenario(client, name, *, tls=False):
+    def scenario(server, client, name, *, tls=False, **arguments):
         python = python_of(client)
         (tmp_path / "sagemaker.yaml").write_text(_of_guide(r"```yaml\n(SchemaVersion.*?)```"))
-        environment = clients_server.environment(*(["--tls"] if tls else [])) | {
+        environment = server.environment(*(["--tls"] if tls else [])) | {
             "HOME": str(tmp_path),
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "SAGEMAKER_USER_CONFIG_OVERRIDE": str(tmp_path / "sagemaker.yaml"),
@@ -104,7 +116,7 @@ def run(clients_server, python_of, tmp_path):
             )
             recipe = _of_guide(r"<<'EOF'\n(import json.*?)EOF\n")
             subprocess.run([python, "-c", recipe, region, address], check=True, env=environment)
-        told = {"name": new_name("c"), "bucket": clients_server.bucket(), "image": IMAGE}
+        told = {"name": new_name("c"), "bucket": server.bucket(), "image": IMAGE, **arguments}
         done = subprocess.run(
             [python, "-W", "ignore", HERE / "scenarios" / f"{name}.py", json.dumps(told)],
             capture_output=True,
@@ -113,9 +125,7 @@ def run(clients_server, python_of, tmp_path):
             cwd=tmp_path,
             timeout=400,  # an SDK takes seconds to import, and minutes on a machine that is busy with other tests
         )
-        assert done.returncode == 0, (
-            f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}\n{clients_server.log_text()[-3000:]}"
-        )
+        assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}\n{server.log_text()[-3000:]}"
         *printed, result = done.stdout.splitlines()
         return told | json.loads(result), "\n".join(printed) + done.stderr
 

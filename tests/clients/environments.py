@@ -5,6 +5,9 @@
 
 They cannot share the tests' environment, since each pins a boto3 of its own. They lie in .clients/ of the repository's
 root, or where CLIENT_ENVIRONMENTS says, under a name that holds the hash of their lock file: a second run finds them.
+
+locks/*.lock is wheels alone. locks/*.sources names what is published as source only; it is installed without a compiler,
+so without its C extensions, and renewed by hand.
 """
 
 import hashlib
@@ -33,7 +36,8 @@ def interpreter(client: str) -> Path:
     root = Path(os.environ.get("CLIENT_ENVIRONMENTS", HERE.parents[1] / ".clients"))
     root.mkdir(parents=True, exist_ok=True)
     lock = LOCKS / f"{client}.lock"
-    key = hashlib.sha256(f"{sys.base_prefix} {platform.python_version()}\n".encode() + lock.read_bytes())
+    wanted = b"".join(file.read_bytes() for file in (lock, lock.with_suffix(".sources")) if file.exists())
+    key = hashlib.sha256(f"{sys.base_prefix} {platform.python_version()}\n".encode() + wanted)
     place = root / f"{client}-{key.hexdigest()[:12]}"
     complete = place / ".complete"
     until = time.monotonic() + _PATIENCE_S
@@ -56,10 +60,20 @@ def _make(place: Path, lock: Path) -> None:
     # Without --no-deps pip would miss what sagemaker_v3.without leaves out; without --no-compile it would take longer
     # to compile what no scenario imports than to fetch it.
     install = [place / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    options = ["--require-hashes", "--no-deps", "--no-compile", "--only-binary", ":all:", "-r", lock]
-    for command in ([sys.executable, "-m", "venv", place], [*install, *options]):
+    install += ["--require-hashes", "--no-deps", "--no-compile"]
+    commands = [[sys.executable, "-m", "venv", place], [*install, "--only-binary", ":all:", "-r", lock]]
+    sources = lock.with_suffix(".sources")
+    if sources.exists():
+        # pip's cache may hold a wheel that somebody made with a compiler.
+        options = ["--no-cache-dir", "--no-binary", ":all:", "--no-build-isolation"]
+        commands.append([*install, *options, "-r", sources])
+    # `true` makes nothing of a C extension, so that every machine has the same, also one without a compiler.
+    environment = os.environ | {"CC": "true", "LDSHARED": "true"}
+    for command in commands:
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False, env=environment
+            )
         except subprocess.TimeoutExpired:
             raise CannotMake(f"{lock.stem}: installing takes more than {_PATIENCE_S} s") from None
         if done.returncode != 0:

@@ -21,6 +21,15 @@ def test_a_lock_file_pins_what_is_asked_for(client):
     assert not re.search(r"^(torch|nvidia-|mlflow)", text, re.MULTILINE)  # gigabytes that no scenario needs
 
 
+@pytest.mark.parametrize("sources", sorted(LOCKS.glob("*.sources")), ids=lambda path: path.stem)
+def test_what_is_built_from_source_is_pinned(sources):
+    """Every line has a version and a hash, and belongs to a client that is installed."""
+    lines = [line for line in sources.read_text().splitlines() if not line.startswith("#")]
+
+    assert sources.stem in CLIENTS
+    assert all(re.fullmatch(r"[a-z0-9._-]+==\S+ --hash=sha256:[0-9a-f]{64}", line) for line in lines)
+
+
 @pytest.fixture
 def making(monkeypatch, tmp_path):
     """Makes environments of a lock file of our own, without installing anything; answers what was made."""
@@ -60,6 +69,14 @@ def test_another_lock_file_is_another_environment(making, tmp_path):
     new = interpreter("one")
 
     assert (new != old, old.parents[1].exists(), new.parents[1].exists()) == (True, False, True)
+
+
+def test_other_sources_are_another_environment(making, tmp_path):
+    """What is built from source counts like what is locked."""
+    old = interpreter("one")
+    (tmp_path / "locks" / "one.sources").write_text("more")
+
+    assert interpreter("one") != old
 
 
 def test_a_making_that_failed_is_tried_again(making, tmp_path):

@@ -4,6 +4,8 @@ import contextlib
 import json
 import sys
 import time
+import zipfile
+from pathlib import Path
 
 ROLE = "arn:aws:iam::000000000000:role/test"
 
@@ -17,6 +19,18 @@ def found(**facts):
     """Tell the test: the last line of the output."""
     sys.stdout.flush()
     print("\n" + json.dumps(facts, default=str), flush=True)
+
+
+def put_wheel(directory):
+    """Put a wheel of a package `greeting` there, and a requirements.txt that names it: it stands for an index."""
+    wheel = Path(directory, "greeting-1.0-py3-none-any.whl")
+    Path(directory, "requirements.txt").write_text(f"./{wheel.name}\n")
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("greeting.py", "WORD = 'required'\n")
+        archive.writestr("greeting-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\n")
+        wheel_text = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        archive.writestr("greeting-1.0.dist-info/WHEEL", wheel_text)
+        archive.writestr("greeting-1.0.dist-info/RECORD", "")
 
 
 def simple_request(arguments, **changes):

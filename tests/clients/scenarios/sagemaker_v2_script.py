@@ -1,6 +1,6 @@
-"""Generic script mode: the SDK packs the sources, and the image's own toolkit is to fetch them.
+"""Generic script mode: how the SDK packs the sources, and what it tells the image, whose `train` here only repeats it.
 
-Job code has no credentials here, so the image's `train` only tells what it was given.
+A toolkit that runs them: sagemaker_v2_pytorch, sagemaker_v2_sklearn.
 """
 
 import io

@@ -2,11 +2,10 @@
 
 import logging
 import sys
-import zipfile
 from pathlib import Path
 
 import boto3
-from common import ROLE, found, told
+from common import ROLE, found, put_wheel, told
 from sagemaker.core.helper.session_helper import Session
 from sagemaker.train import ModelTrainer
 from sagemaker.train.configs import Compute, InputData, SourceCode
@@ -16,13 +15,7 @@ ARGUMENTS = told()
 Path("src/pkg").mkdir(parents=True)
 Path("src/pkg/__init__.py").write_text("")
 Path("src/pkg/words.py").write_text("HELLO = 'hello from the package'\n")
-# A wheel beside the sources stands for an index, which a test must not need.
-Path("src/requirements.txt").write_text("./greeting-1.0-py3-none-any.whl\n")
-with zipfile.ZipFile("src/greeting-1.0-py3-none-any.whl", "w") as wheel:
-    wheel.writestr("greeting.py", "WORD = 'required'\n")
-    wheel.writestr("greeting-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\n")
-    wheel.writestr("greeting-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-    wheel.writestr("greeting-1.0.dist-info/RECORD", "")
+put_wheel("src")
 Path("src/train.py").write_text(
     "import argparse, os\n"
     "import greeting\n"
