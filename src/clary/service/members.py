@@ -74,7 +74,7 @@ MEMBERS: tuple[Member, ...] = (
     _acts(f"{_ALGORITHM}.ContainerArguments", "Replace the argument `train`."),
     _acts(
         f"{_ALGORITHM}.TrainingImageConfig.TrainingRepositoryAccessMode",
-        "The container engine pulls the image from the registry of its name, over its own network. Vpc needs a VpcConfig.",
+        "Platform and Vpc alike: the container engine pulls the image from the registry of its name. Vpc needs no VpcConfig.",
     ),
     _acts(
         f"{_ALGORITHM}.TrainingImageConfig.TrainingRepositoryAuthConfig",

@@ -67,12 +67,6 @@ def check_needed(params: dict[str, Any]) -> None:
                 f"1 validation error detected: Value '{resources[name]}' at 'resourceConfig.{name[0].lower()}{name[1:]}' "
                 "failed to satisfy constraint: Member must have value greater than or equal to 1"
             )
-    image_config = params["AlgorithmSpecification"].get("TrainingImageConfig") or {}
-    if image_config.get("TrainingRepositoryAccessMode") == "Vpc" and not params.get("VpcConfig"):
-        raise ValidationException(
-            "TrainingRepositoryAccessMode Vpc needs a VpcConfig, which is not supported yet. With Platform the image is "
-            "pulled from the registry of its name, whichever that is."
-        )
     condition = params.get("StoppingCondition") or {}
     runtime_s = condition.get("MaxRuntimeInSeconds")
     if runtime_s is not None and runtime_s > MAX_RUNTIME_S:

@@ -9,7 +9,7 @@ from sagemaker_api import SageMaker
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:login"
 AUTH = {"TrainingRepositoryCredentialsProviderArn": ARN}
-PRIVATE = {"TrainingRepositoryAccessMode": "Platform", "TrainingRepositoryAuthConfig": AUTH}
+PRIVATE = {"TrainingRepositoryAccessMode": "Vpc", "TrainingRepositoryAuthConfig": AUTH}
 
 
 ENVIRONMENT = "my/environment:1"
@@ -27,7 +27,7 @@ def sagemaker():
     return SageMaker(images=images)
 
 
-def create(sagemaker, config, image="reg.io/tool:1", name="job", **more):
+def create(sagemaker, config, image="reg.io/tool:1", name="job"):
     sagemaker(
         "CreateTrainingJob",
         TrainingJobName=name,
@@ -36,7 +36,6 @@ def create(sagemaker, config, image="reg.io/tool:1", name="job", **more):
         OutputDataConfig={"S3OutputPath": "s3://models/out"},
         ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
         StoppingCondition={"MaxRuntimeInSeconds": 60},
-        **more,
     )
     return sagemaker.run(sagemaker.store.get(name))
 
@@ -45,30 +44,18 @@ def create(sagemaker, config, image="reg.io/tool:1", name="job", **more):
     ("config", "helper"),
     [
         (PRIVATE, ("vault",)),
+        (PRIVATE | {"TrainingRepositoryAccessMode": "Platform"}, ("vault",)),
+        ({"TrainingRepositoryAccessMode": "Vpc"}, ()),
         ({"TrainingRepositoryAccessMode": "Platform"}, ()),
     ],
 )
 def test_it_is_shown_and_acts(sagemaker, config, helper):
-    """The function becomes the helper that stands for it."""
+    """Both modes pull, without a VpcConfig; the function becomes the helper that stands for it."""
     job = create(sagemaker, config)
 
     assert (job.program.reference, job.program.credential_helper) == ("reg.io/tool:1", helper)
     described = sagemaker("DescribeTrainingJob", TrainingJobName="job")
     assert described["AlgorithmSpecification"]["TrainingImageConfig"] == config
-
-
-@pytest.mark.parametrize(
-    ("vpc", "message"),
-    [
-        ({}, "TrainingRepositoryAccessMode Vpc needs a VpcConfig"),
-        ({"VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]}}, "'vpcConfig' is not supported"),
-    ],
-)
-def test_the_mode_vpc_needs_a_network(sagemaker, vpc, message):
-    """Which no job can have yet."""
-    with pytest.raises(ValidationException, match=message):
-        create(sagemaker, PRIVATE | {"TrainingRepositoryAccessMode": "Vpc"}, **vpc)
-    assert sagemaker.submitted == []
 
 
 def test_a_local_environment_needs_no_login():
