@@ -162,6 +162,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
                 file_systems={name: str(path) for name, path in settings.file_systems.items()},
                 input_cache=str(settings.input_cache) if settings.input_cache_bytes else "",
                 input_cache_bytes=settings.input_cache_bytes,
+                verify_multipart_etags=settings.verify_multipart_etags,
                 fast_file=fast_file.way(),
             ),
         )

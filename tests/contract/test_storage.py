@@ -266,6 +266,13 @@ class TestWriting:
         assert [block.last for block in blocks] == [False] * (len(blocks) - 1) + [True]
         assert adapter.uploads() == 0
 
+    def test_the_size_of_the_parts_is_told_or_not(self, adapter):
+        """It is that of the writer's parts, where it is told."""
+        with adapter.storage.open_writer(adapter.bucket, "k") as writer:
+            writer.write(bytes(PART_BYTES + 1))
+        etag = adapter.storage.head(adapter.bucket, "k").etag
+        assert adapter.storage.part_bytes(adapter.bucket, "k", etag) in {PART_BYTES, None}
+
     @pytest.mark.parametrize("size", [10, 3 * PART_BYTES])
     def test_an_exception_abandons_the_object(self, adapter, size):
         """An exception in the block leaves the old object, no new one, and no unfinished upload."""
@@ -393,6 +400,21 @@ class TestS3Alone:
         answers = iter([Credentials(access_key_id="old", secret_access_key="old")])
         storage = S3Storage(address, lambda: next(answers, current.credentials))
         assert storage.bucket_exists(weed_bucket)
+
+    def test_parts_are_asked_for_if_that_is_wished(self, weed_store, weed_bucket):
+        """Of the object as it was listed; a store that does not know of parts does not tell."""
+        asking = s3_storage(weed_store, tell_parts=True)
+        with asking.open_writer(weed_bucket, "k") as writer:
+            writer.write(bytes(PART_BYTES + 1))
+        etag = asking.head(weed_bucket, "k").etag
+        assert asking.part_bytes(weed_bucket, "k", etag) == PART_BYTES
+        assert s3_storage(weed_store).part_bytes(weed_bucket, "k", etag) is None
+        with pytest.raises(Changed):
+            asking.part_bytes(weed_bucket, "k", '"another"')
+        with pytest.raises(NoSuchKey):
+            asking.part_bytes(weed_bucket, "nothing", etag)
+        with scripted([(501, b"")]) as (endpoint_url, _):
+            assert anonymous(endpoint_url, tell_parts=True).part_bytes("b", "k", etag) is None
 
     @pytest.mark.parametrize(
         ("status", "code", "kind", "attempts"),

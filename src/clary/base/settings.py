@@ -93,6 +93,12 @@ SETTINGS: tuple[Setting, ...] = (
         help="directory of that cache, which other users may not write to; empty: cache in the home",
     ),
     Setting(
+        name="verify_multipart_etags",
+        default="off",
+        help="on: objects that were uploaded in parts are held against their ETags when they are downloaded, too; that costs a "
+        "HEAD request for each, and some 1.5 seconds of a processor for each GB (see semantics.md); off: they are not",
+    ),
+    Setting(
         name="fast_file",
         default="refuse",
         help="what becomes of channels of the input mode FastFile where this machine can mount nothing (FUSE): refuse: "
@@ -138,6 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     file_systems: Mapping[str, Path]
     input_cache_bytes: int
     input_cache: Path
+    verify_multipart_etags: bool
     fast_file: str
     s3_port: int
     body_limit_bytes: int
@@ -181,6 +188,10 @@ def load(command_line: Mapping[str, str | None], environment: Mapping[str, str])
         file_systems=_file_systems(values["file_systems"]),
         input_cache_bytes=_number("input_cache_bytes", values["input_cache_bytes"], 0, 1 << 53),
         input_cache=Path(values["input_cache"]).expanduser().absolute() if values["input_cache"] else home / "cache",
+        verify_multipart_etags=_matching(
+            "verify_multipart_etags", values["verify_multipart_etags"], "on|off", "on or off"
+        )
+        == "on",
         fast_file=_matching("fast_file", values["fast_file"], "refuse|download", "refuse or download"),
         s3_port=_number("s3_port", values["s3_port"], 0, 55535),
         body_limit_bytes=_number("body_limit_bytes", values["body_limit_bytes"], 1024, 1 << 30),

@@ -46,6 +46,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     file_systems: dict[str, str] = {}
     input_cache: str = ""
     input_cache_bytes: int = 0
+    verify_multipart_etags: bool = False
     fast_file: str = "mount"
 
 
@@ -87,6 +88,7 @@ def instance_task(job: TrainingJob, host: str, *, site: Site, now: Instant) -> I
         file_systems=_file_systems(job, site),
         input_cache=site.input_cache,
         input_cache_bytes=site.input_cache_bytes,
+        verify_multipart_etags=site.verify_multipart_etags,
         fast_file=site.fast_file,
     )
 

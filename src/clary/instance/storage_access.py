@@ -21,7 +21,7 @@ def s3(task: InstanceTask, grants: Grants) -> StorageFor:
             return _credentials(grants.find(access, location.bucket, location.key))
 
         credentials()  # no grant, no request
-        return S3Storage(address, credentials)
+        return S3Storage(address, credentials, tell_parts=task.verify_multipart_etags)
 
     return storage_for
 

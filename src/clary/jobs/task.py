@@ -42,6 +42,7 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     `file_systems` are the host directories that stand for the file systems of its channels, by FileSystemId.
     `input_cache` is the directory in which objects of its channels are kept for other jobs, within `input_cache_bytes` bytes;
     "": they are not.
+    `verify_multipart_etags`: objects that were uploaded in parts are held against their ETags, too, where that can be done.
     `fast_file`: how its channels of the input mode FastFile come: "mount", or "download" before the program starts.
     `limited`: the program may use no more than the instance type has; `volume_size_in_gb`: the size of a disk of its own in
     GiB, None if it shares this machine's.
@@ -79,6 +80,7 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     file_systems: dict[str, str] = {}
     input_cache: str = ""
     input_cache_bytes: int = 0
+    verify_multipart_etags: bool = False
     fast_file: str = "mount"
 
     @property

@@ -74,6 +74,11 @@ class FaultyStorage:
         self._call("etag_is_md5", key)
         return self._inner.etag_is_md5(bucket, key)
 
+    def part_bytes(self, bucket: str, key: str, etag: str) -> int | None:
+        """See `port.ObjectStorage`."""
+        self._call("part_bytes", key)
+        return self._inner.part_bytes(bucket, key, etag)
+
     def get(
         self, bucket: str, key: str, *, etag: str | None = None, start: int = 0, length: int | None = None
     ) -> bytes | memoryview:

@@ -127,6 +127,14 @@ class ObjectStorage(Protocol):
         """
         ...
 
+    def part_bytes(self, bucket: str, key: str, etag: str) -> int | None:
+        """The size of the first part, in bytes, of an object that was uploaded in parts and still has that ETag.
+
+        None if the store does not tell, if that ETag is not made of MD5s, or if nobody is to spend time on it. Where the store is
+        asked, `NoSuchKey` and `Changed` are raised as by `get`.
+        """
+        ...
+
     def get(
         self, bucket: str, key: str, *, etag: str | None = None, start: int = 0, length: int | None = None
     ) -> bytes | memoryview:

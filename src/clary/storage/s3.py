@@ -36,11 +36,20 @@ _BENT_BY_SEAWEEDFS = re.compile(r"\\|//|^/|(^|/)\.{1,2}(/|$)")
 class S3Storage:
     """See `port.ObjectStorage`. `credentials` is asked for every request.
 
-    A store that is away for less than `retry_total_s` seconds is waited for; beyond that, `Unreachable`.
+    A store that is away for less than `retry_total_s` seconds is waited for; beyond that, `Unreachable`. With `tell_parts`
+    it is asked for the parts of objects, by which their ETags can be checked.
     """
 
-    def __init__(self, address: S3Address, credentials: CredentialsProvider, *, retry_total_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        address: S3Address,
+        credentials: CredentialsProvider,
+        *,
+        retry_total_s: float = 60.0,
+        tell_parts: bool = False,
+    ) -> None:
         self._wire = S3Wire(address, credentials, retry_total_s=retry_total_s)
+        self._tell_parts = tell_parts
         self._seaweedfs: dict[str, bool] = {}
 
     def list_objects(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
@@ -74,11 +83,19 @@ class S3Storage:
 
     def etag_is_md5(self, bucket: str, key: str) -> bool:
         """See `port.ObjectStorage`."""
-        headers = self._head(bucket, key).headers
-        return not (
-            headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
-            or "x-amz-server-side-encryption-customer-algorithm" in headers
+        return _is_made_of_md5(self._head(bucket, key))
+
+    def part_bytes(self, bucket: str, key: str, etag: str) -> int | None:
+        """See `port.ObjectStorage`. Source: S3, HeadObject, partNumber. A store that knows of none answers as for a whole object."""
+        if not self._tell_parts:
+            return None
+        self._check_key(bucket, key)
+        query, pinned = {"partNumber": "1"}, {"if-match": etag}
+        answer = self._wire.request(
+            "HEAD", bucket, key, query=query, headers=pinned, accept=lambda answer: answer.status in {400, 501}
         )
+        told = answer.status < 300 and _is_made_of_md5(answer)
+        return int(answer.headers.get("content-length", "0")) or None if told else None
 
     def get(
         self, bucket: str, key: str, *, etag: str | None = None, start: int = 0, length: int | None = None
@@ -189,6 +206,13 @@ class S3Storage:
         """The same, and that the bucket is there: SeaweedFS would create it."""
         self._is_seaweedfs(bucket)
         self._check_key(bucket, key)
+
+
+def _is_made_of_md5(answer: Answer) -> bool:
+    return not (
+        answer.headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
+        or "x-amz-server-side-encryption-customer-algorithm" in answer.headers
+    )
 
 
 def _objects(page: Answer, prefix: str) -> list[ObjectInfo]:

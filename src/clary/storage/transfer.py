@@ -6,6 +6,7 @@ decided by `selection`. Uploads are `upload`.
 
 import contextlib
 import errno
+import functools
 import os
 import shutil
 import threading
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from clary.storage.integrity import ATTEMPTS, Corrupt, FileDigest, md5, md5_of
+from clary.storage.integrity import ATTEMPTS, Corrupt, FileDigest, md5, md5_of, parts_of
 from clary.storage.port import ObjectStorage
 from clary.storage.reading import check_length, get_checked
 from clary.storage.selection import SelectedObject, Selection, checked_path
@@ -92,7 +93,7 @@ class _PartialFile:
     may still be about to write, and must not hit another file that got the same number.
     """
 
-    def __init__(self, path: str, item: SelectedObject) -> None:
+    def __init__(self, path: str, item: SelectedObject, part_bytes: Callable[[], int | None]) -> None:
         self.path = path
         self.parts_left = -(-item.size_bytes // PART_BYTES)
         self.fd = _create(path)
@@ -102,7 +103,9 @@ class _PartialFile:
             os.close(self.fd)
             raise
         self.close = weakref.finalize(self, os.close, self.fd)
-        self.digest = None if md5_of(item.etag) is None else FileDigest(self.fd, item.size_bytes)
+        told = md5_of(item.etag) is not None or parts_of(item.etag) is not None
+        self.new_digest = functools.partial(FileDigest, self.fd, item.size_bytes, item.etag, part_bytes)
+        self.digest = self.new_digest() if told else None
 
 
 class _Download:
@@ -167,7 +170,7 @@ class _Download:
             if item.size_bytes <= _IN_MEMORY_BYTES:
                 yield item, path, None, 0
                 continue
-            partial = _PartialFile(path, item)
+            partial = _PartialFile(path, item, functools.partial(self._uploaded_by, item))
             for start in range(0, item.size_bytes, PART_BYTES):
                 yield item, path, partial, start
 
@@ -206,7 +209,7 @@ class _Download:
             self._bytes_done += length
         if partial.digest is not None:
             complete = partial.digest.written(start, length)
-            if complete and partial.digest.hexdigest() != md5_of(item.etag) and self._ought_to_fit(item):
+            if complete and not partial.digest.fits() and self._ought_to_fit(item):
                 self._bring_again(item, partial)
         if complete:
             partial.close()
@@ -224,13 +227,13 @@ class _Download:
     def _bring_again(self, item: SelectedObject, partial: _PartialFile) -> None:
         """Another attempt at a large object whose bytes did not fit its ETag, this time from its beginning to its end."""
         for _ in range(ATTEMPTS - 1):
-            digest = FileDigest(partial.fd, item.size_bytes)
+            digest = partial.new_digest()
             for start in range(0, item.size_bytes, PART_BYTES):
                 with self._parts:
                     if self._stopped:
                         return
                     digest.written(start, self._get_part(item, partial, start))
-            if digest.hexdigest() == md5_of(item.etag):
+            if digest.fits():
                 return
         raise Corrupt(self._bucket, item.key)
 
@@ -239,6 +242,9 @@ class _Download:
         came = self._storage.get_into(self._bucket, item.key, partial.fd, etag=item.etag, start=start, length=length)
         check_length(self._bucket, item.key, came, length)
         return length
+
+    def _uploaded_by(self, item: SelectedObject) -> int | None:
+        return self._storage.part_bytes(self._bucket, item.key, item.etag)
 
     def _ought_to_fit(self, item: SelectedObject) -> bool:
         """Whether the ETag is an MD5 indeed. If the store says that one is not, no other of this transfer is taken for one:

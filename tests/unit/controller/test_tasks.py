@@ -130,3 +130,10 @@ def test_a_job_without_checkpoints_may_delete_nothing():
     document = msgspec.to_builtins(task)
     del document["checkpoint_config"]
     assert msgspec.convert(document, InstanceTask) == task, "as an earlier version wrote it"
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_whether_etags_of_parts_are_verified_comes_from_the_site(verify):
+    """As the setting says."""
+    site = msgspec.structs.replace(SITE, verify_multipart_etags=verify)
+    assert instance_task(make_job(), "algo-1", site=site, now=NOW).verify_multipart_etags is verify
