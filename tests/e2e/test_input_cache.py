@@ -206,13 +206,14 @@ def test_a_server_that_was_killed_while_it_released():
     """What is still mounted goes when the next server has started."""
     with serving(runtime=PROCESSES, CLARY_INPUT_CACHE_BYTES=str(1 << 30), CLARY_VOLUMES="off") as server:
         bucket, name = server.bucket(), new_name("left")
-        program = f"import time; time.sleep(2)\n{vandal(server)}"
+        hold = 'import os, time\nwhile not os.path.exists("/opt/ml/go"): time.sleep(0.05)'
         server.client("sagemaker").create_training_job(
-            **server.job(name, bucket, program=program, channels=put(server, bucket))
+            **server.job(name, bucket, program=f"{hold}\n{vandal(server)}", channels=put(server, bucket))
         )
         server.reach(name, "Training")
         server.kill()
         server.start(CLARY_FAULT_CRASH="app.program_released")
+        server.let_go(name)
         server.process.wait(60)
         server.kill()
         if os.geteuid() == 0:

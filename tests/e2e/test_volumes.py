@@ -48,6 +48,13 @@ time.sleep(2)
 open("/opt/ml/output/data/o", "w").write("y" * 1000)
 """
 
+HELD = f"""
+import os, time
+while not os.path.exists("/opt/ml/go"):
+    time.sleep(0.05)
+{MODEST}
+"""
+
 
 def mounted(server):
     return volumes.mounted_below(server.home)
@@ -129,10 +136,11 @@ def test_a_server_that_was_killed_while_it_released(own_server):
     """What is still mounted goes when the next server starts, and the name can be used again."""
     server = own_server
     bucket, name = server.bucket(), new_name("again")
-    server.client("sagemaker").create_training_job(**server.job(name, bucket, program=MODEST))
+    server.client("sagemaker").create_training_job(**server.job(name, bucket, program=HELD))
     server.reach(name, "Training")
     server.kill()
     server.start(CLARY_FAULT_CRASH="app.program_released")
+    server.let_go(name)
     server.process.wait(60)
     server.kill()
     server.start()

@@ -21,6 +21,16 @@ open("/opt/ml/model/m", "a").write("once")
 print("end")
 """
 
+# Ends when the test lets it.
+HELD = """
+import os, time
+print("begin", flush=True)
+while not os.path.exists("/opt/ml/go"):
+    time.sleep(0.05)
+open("/opt/ml/model/m", "a").write("once")
+print("end")
+"""
+
 # Needs a second and a half to stop.
 SLOW_TO_STOP = """
 import signal, sys, time
@@ -86,11 +96,12 @@ def test_a_job_outlives_the_server_in(tmp_path, status, held_at, goes_on):
 
 def test_a_job_outlives_the_server_in_training(own_server):
     name = new_name("crash")
-    submit(own_server, name, PROGRAM)
+    submit(own_server, name, HELD)
     own_server.reach(name, "Training")
 
     own_server.kill()
     own_server.start()
+    own_server.let_go(name)
 
     assert_same_end(own_server, name, STEPS)
 
@@ -125,11 +136,12 @@ def test_a_controller_that_dies_between_deciding_and_acting_loses_nothing(point)
 
 def test_an_orderly_stop_of_the_server_leaves_the_job_running(own_server):
     name = new_name("stop")
-    submit(own_server, name, PROGRAM)
+    submit(own_server, name, HELD)
     own_server.reach(name, "Training")
 
     assert own_server.stop() == 0
     own_server.start()
+    own_server.let_go(name)
 
     assert_same_end(own_server, name, STEPS)
 
