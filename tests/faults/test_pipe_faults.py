@@ -9,12 +9,14 @@ import hashlib
 import os
 import random
 import signal
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from clary.base import faults
+from clary.instance.fifo import Note
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import Phase, ProgramEnd
 from clary.runtimes.process import ProcessRuntime
@@ -106,6 +108,28 @@ def kill_instance_program(server, name):
     os.kill(int(files.lock.read_text()), signal.SIGKILL)
 
 
+def kill_between_two_looks(server, name):
+    """Kill the instance program while its note says that no reader has a writer. At each look for a reader it says otherwise
+    for a moment, and who dies just then costs the attempt, as he must.
+    """
+    (files,) = instances(server, name)
+    agent = int(files.lock.read_text())
+    while True:
+        os.kill(agent, signal.SIGSTOP)
+        wait(lambda: states(agent), until=lambda found: found == {"T"})
+        with contextlib.closing(Note(files.root / "pipe-train.note")) as note:
+            if not note.at_it:
+                os.kill(agent, signal.SIGKILL)
+                return
+        os.kill(agent, signal.SIGCONT)
+        time.sleep(0.01)  # it needs some time to end its look
+
+
+def states(process):
+    """What the threads of a process are doing, as /proc has it."""
+    return {stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{process}/task").glob("*/stat")}
+
+
 def kill_store(server):
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -155,7 +179,7 @@ def test_an_instance_program_killed_in_an_epoch_costs_the_attempt(own, held_at):
 def test_an_instance_program_killed_between_epochs_is_not_missed(own):
     """Another one feeds the next epoch; the program has run once."""
     name = submit(own, "between")
-    kill_instance_program(own, name)
+    kill_between_two_looks(own, name)
     _, statuses = end(own, name, "between")
 
     assert statuses.count("Training") == 1
