@@ -2,26 +2,33 @@
 
 import contextlib
 
-# Goes on from its last step, keeps the newest six, and is told how far it shall get.
+# Goes on from its last step, keeps the newest six, and is told how far it shall get: "+4" is four steps more than it finds,
+# and without end if it finds none. Killed at any moment, it has told of every step that can be found; told to end, it ends
+# between two.
 TRAINING = """
 import json, os, pathlib, signal, sys, time
 place = pathlib.Path(json.load(open("/opt/ml/input/config/checkpointconfig.json"))["LocalPath"])
-target = int(json.load(open("/opt/ml/input/config/hyperparameters.json"))["steps"])
+wanted = json.load(open("/opt/ml/input/config/hyperparameters.json"))["steps"]
 steps = sorted(int(p.name.removeprefix("step-")) for p in place.glob("step-*") if p.name[5:].isdigit())
 print("restored", steps, flush=True)
+first = steps[-1] + 1 if steps else 0
+target = int(wanted) if wanted[0] != "+" else first + int(wanted) if steps else 1_000_000
 def save(step):
     half = place / f"step-{step}.sagemaker-ignore"
     half.write_text(str(step))
+    print("step", step, flush=True)
     half.rename(place / f"step-{step}")
-    (place / f"step-{step - 6}").unlink(missing_ok=True)
+    for old in place.glob("step-*"):
+        if old.name[5:].isdigit() and int(old.name[5:]) <= step - 6: old.unlink()
 def stop(*_):
     (place / "deep").mkdir(exist_ok=True)
     (place / "deep" / "stopped").write_text("in the window")
     sys.exit(0)
 signal.signal(signal.SIGTERM, stop)
-for step in range(steps[-1] + 1 if steps else 0, target):
+for step in range(first, target):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     save(step)
-    print("step", step, flush=True)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     time.sleep(0.5)
 pathlib.Path("/opt/ml/model/steps").write_text(str(target))
 """
