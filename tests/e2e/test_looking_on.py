@@ -93,6 +93,7 @@ def test_ctrl_c_ends_the_watching_alone(server):
         watcher.send_signal(signal.SIGINT)
         watcher.stdout.read()
     assert watcher.returncode == 130
+    server.reach(name, "Training")  # a line may be seen before its status
     line = next(line for line in clary(server.home, "jobs").stdout.splitlines() if name in line)
     assert line.split()[1:3] == ["InProgress", "Training"]
     server.client("sagemaker").stop_training_job(TrainingJobName=name)

@@ -50,10 +50,12 @@ exit 3
 """
 QUICK_LINES = [*(f"line {n}" for n in range(500)), "no newline at the end"]
 
-# Long enough for several crashes, and never silent.
+# Long enough for several crashes, and silent only from line 150 until the test lets it go on.
 TALKING = """
 echo x >>/opt/ml/model/starts
 n=0
+while [ $n -lt 150 ]; do echo "line $n"; n=$((n + 1)); sleep 0.02; done
+while [ ! -e /opt/ml/go ]; do sleep 0.05; done
 while [ $n -lt 200 ]; do echo "line $n"; n=$((n + 1)); sleep 0.02; done
 """
 TALKING_LINES = [f"line {n}" for n in range(200)]
@@ -243,6 +245,7 @@ def test_a_program_is_listened_to_whatever_becomes_of_the_instance_program(serve
     for seen in (20, 70, 120):
         wait(lambda: files.output.exists() and files.output.read_text().count("\n"), until=lambda n: n > seen)  # noqa: B023
         kill_agent(files)
+    server.let_go(name)
 
     assert_completed(server, name, TALKING_LINES)
 
@@ -253,6 +256,7 @@ def test_a_container_outlives_the_server(own_server):
 
     own_server.kill()
     own_server.start()
+    own_server.let_go(name)
 
     assert_completed(own_server, name, TALKING_LINES)
 
@@ -265,6 +269,7 @@ def test_a_container_outlives_the_server_and_the_instance_program(own_server):
 
     own_server.kill()
     kill_agent(files)
+    own_server.let_go(name)
     with contextlib.closing(client()) as engine:
         assert engine.wait(container, timeout=60)["StatusCode"] == 0
     own_server.start()
