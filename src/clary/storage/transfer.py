@@ -170,7 +170,9 @@ class _Download:
             if item.size_bytes <= _IN_MEMORY_BYTES:
                 yield item, path, None, 0
                 continue
-            partial = _PartialFile(path, item, functools.partial(self._uploaded_by, item))
+            # It must not know `self`, which knows it: its descriptor would stay until the next garbage collection.
+            part_bytes = functools.partial(self._storage.part_bytes, self._bucket, item.key, item.etag)
+            partial = _PartialFile(path, item, part_bytes)
             for start in range(0, item.size_bytes, PART_BYTES):
                 yield item, path, partial, start
 
@@ -242,9 +244,6 @@ class _Download:
         came = self._storage.get_into(self._bucket, item.key, partial.fd, etag=item.etag, start=start, length=length)
         check_length(self._bucket, item.key, came, length)
         return length
-
-    def _uploaded_by(self, item: SelectedObject) -> int | None:
-        return self._storage.part_bytes(self._bucket, item.key, item.etag)
 
     def _ought_to_fit(self, item: SelectedObject) -> bool:
         """Whether the ETag is an MD5 indeed. If the store says that one is not, no other of this transfer is taken for one:
