@@ -23,7 +23,7 @@ from clary.storage.reading import check_length, get_checked
 from clary.storage.selection import SelectedObject, Selection, checked_path
 
 PART_BYTES = 8 * 1024 * 1024
-_PARTS_AT_ONCE = max(4, min(8, 3 * (os.cpu_count() or 1)))  # beyond that they wait for processors, not for the store
+_PARTS_AT_ONCE = max(4, min(8, 2 * (os.cpu_count() or 1)))  # beyond that they wait for processors, not for the store
 _IN_MEMORY_BYTES = 1024 * 1024
 _POLL_S = 0.1
 _PROGRESS_EVERY_S = 0.5
