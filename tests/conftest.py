@@ -12,6 +12,7 @@ import pytest
 
 from clary.runtimes.docker.engine import engine_problem, find_engine
 from clary.runtimes.process import ProcessRuntime
+from needs import need
 
 HERE = Path(__file__).parent
 NEED_SANDBOX = (HERE / "e2e", HERE / "faults")
@@ -42,9 +43,5 @@ def pytest_collection_modifyitems(items):
 
 def pytest_runtest_setup(item):
     for marker, problem_of in PROBLEMS.items():
-        if item.get_closest_marker(marker) is None:
-            continue
-        problem = problem_of()
-        if problem is not None:
-            required = marker in os.environ.get("CLARY_REQUIRE", "").split(",")
-            (pytest.fail if required else pytest.skip)(problem)
+        if item.get_closest_marker(marker) is not None:
+            need(marker, problem_of())

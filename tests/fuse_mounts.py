@@ -6,7 +6,6 @@
 Where nothing can be mounted, such tests are skipped with the reason; with CLARY_REQUIRE=fuse they fail.
 """
 
-import os
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from clary.runtimes import fuse
+from needs import need
 
 
 @cache
@@ -25,10 +25,7 @@ def fuse_problem():
 @pytest.fixture(scope="session")
 def needs_fuse():
     """Something can be mounted."""
-    problem = fuse_problem()
-    if problem is not None:
-        required = "fuse" in os.environ.get("CLARY_REQUIRE", "").split(",")
-        (pytest.fail if required else pytest.skip)(problem)
+    need("fuse", fuse_problem())
 
 
 def mounted(home):

@@ -6,7 +6,6 @@
 Where they cannot be made, such tests are skipped with the reason; with CLARY_REQUIRE=volumes they fail.
 """
 
-import os
 import tempfile
 import time
 from functools import cache
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from clary.runtimes import fuse, volumes
+from needs import need
 
 
 @cache
@@ -56,10 +56,7 @@ def detach_all(below):
 @pytest.fixture
 def needs_volumes(tmp_path):
     """Volumes can be made, and none is left at the end."""
-    problem = volumes_problem()
-    if problem is not None:
-        required = "volumes" in os.environ.get("CLARY_REQUIRE", "").split(",")
-        (pytest.fail if required else pytest.skip)(problem)
+    need("volumes", volumes_problem())
     yield
     detach_all(tmp_path)
     assert no_loop_devices(tmp_path), loop_devices(tmp_path)

@@ -27,6 +27,7 @@ import docker
 import pytest
 
 import container_images
+from needs import need
 
 # The first process of the namespaces: it reaps whom nobody else does, and ends when the test does.
 _FIRST = "import signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); print(flush=True); sys.stdin.read()"
@@ -48,10 +49,7 @@ def own_engine_problem() -> str | None:
 @pytest.fixture(scope="session")
 def needs_own_engine():
     """An engine can be started."""
-    problem = own_engine_problem()
-    if problem is not None:
-        required = "docker" in os.environ.get("CLARY_REQUIRE", "").split(",")
-        (pytest.fail if required else pytest.skip)(problem)
+    need("docker", own_engine_problem())
 
 
 class OwnEngine:

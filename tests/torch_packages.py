@@ -5,11 +5,12 @@ is fetched when CLARY_REQUIRE names `torch`, and where it names `clients`, as CI
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from needs import is_required
 
 REQUIREMENT = "torch==2.13.0"
 PLACE = Path(__file__).parents[1] / ".clients" / f"{REQUIREMENT.replace('==', '-')}-{sys.implementation.cache_tag}"
@@ -17,10 +18,9 @@ PLACE = Path(__file__).parents[1] / ".clients" / f"{REQUIREMENT.replace('==', '-
 
 def torch_problem():
     """Why the test is to be skipped."""
-    required = os.environ.get("CLARY_REQUIRE", "").split(",")
-    if "torch" in required or PLACE.exists():
+    if is_required("torch") or PLACE.exists():
         return None
-    if "clients" not in required:
+    if not is_required("clients"):
         return f"{REQUIREMENT} is fetched (some 200 MB) only with CLARY_REQUIRE=torch"
     ask = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run"]
     said = subprocess.run([*ask, "--ignore-installed", "--report", "-", REQUIREMENT], capture_output=True, text=True)

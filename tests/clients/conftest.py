@@ -10,7 +10,6 @@ Tests need the process runtime and the environments. Where one cannot be made th
 import contextlib
 import functools
 import json
-import os
 import re
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from clients.environments import CannotMake, interpreter
+from needs import need
 from server import new_name, serving
 
 HERE = Path(__file__).parent
@@ -82,8 +82,7 @@ def python_of():
         try:
             return interpreter(client)
         except CannotMake as problem:
-            required = "clients" in os.environ.get("CLARY_REQUIRE", "").split(",")
-            return (pytest.fail if required else pytest.skip)(f"no environment for {problem}")
+            return need("clients", f"no environment for {problem}")
 
     return find
 
