@@ -5,6 +5,7 @@ carry every member that the model requires, but for those of `LEFT_OUT`.
 """
 
 import asyncio
+import base64
 from typing import Any
 
 import botocore.session
@@ -141,6 +142,19 @@ def refusal(sagemaker: SageMaker, operation: str, **params: Any) -> tuple[str, s
     except AwsError as error:
         return error.code, error.message
     raise AssertionError(f"{operation} was not refused: {answer}")
+
+
+def tampered(token: str, inside: bytes) -> set[str]:
+    """What a page token must not be taken for: any character changed, cut or added; `inside` as others would wrap it."""
+    return {
+        *(token[:n] + ("A" if token[n] != "A" else "B") + token[n + 1 :] for n in range(len(token))),
+        token[:-1],
+        token + "A",
+        token * 2,
+        "MQ==",
+        "null",
+        base64.b64encode(inside).decode(),
+    }
 
 
 def create_request(name: str = "job", **changes: Any) -> dict[str, Any]:

@@ -31,9 +31,10 @@ def clary(home, *arguments, **environment):
     )
 
 
-def job(server, bucket, program, **changes):
+def job(server, bucket, program, *, definitions=()):
     name = new_name("looked-at")
-    request = server.job(name, bucket, program=program, **changes)
+    request = server.job(name, bucket, program=program)
+    request["AlgorithmSpecification"]["MetricDefinitions"] = [*definitions]
     server.client("sagemaker").create_training_job(**request)
     return name
 
@@ -41,11 +42,7 @@ def job(server, bucket, program, **changes):
 def test_a_job_is_followed_to_its_end(server):
     """Every status, every line with its host, the metrics and the artifact; then it is in the list."""
     bucket = server.bucket()
-    definitions = {"MetricDefinitions": METRICS}
-    name = new_name("looked-at")
-    request = server.job(name, bucket, program=PROGRAM)
-    request["AlgorithmSpecification"] |= definitions
-    server.client("sagemaker").create_training_job(**request)
+    name = job(server, bucket, PROGRAM, definitions=METRICS)
     said = clary(server.home, "watch", name)
 
     assert (said.returncode, said.stderr) == (0, "")

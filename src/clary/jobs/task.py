@@ -146,9 +146,9 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     start: bool = False
     upload: bool = False
 
-    def and_also(self, told: "Wishes") -> "Wishes":
+    def and_also(self, more: "Wishes") -> "Wishes":
         """These and those. The first reason to stop stays."""
-        return Wishes(stop=self.stop or told.stop, start=self.start or told.start, upload=self.upload or told.upload)
+        return Wishes(stop=self.stop or more.stop, start=self.start or more.start, upload=self.upload or more.upload)
 
 
 class Phase(StrEnum):
