@@ -130,6 +130,18 @@ class Chain:
         value = await handler(context, params)
         return exchange.wire.result(value, operation, service.model, exchange.request_id)
 
+    async def call(
+        self, service_name: str, operation_name: str, params: dict[str, Any], context: RequestContext
+    ) -> object | None:
+        """What an operation answers to a part of this server that asks for a user: the parameters obey the model as on the
+        wire; nothing is signed or throttled. Raises `AwsError`, and KeyError for an operation that is not served.
+        """
+        service = self._services[service_name]
+        operation = service.model.operation(operation_name)
+        if operation is None:
+            raise KeyError(operation_name)
+        return await service.handlers[operation_name](context, _validated(params, operation, service))
+
     def service(self, service_name: str | None, path: str) -> ServedService | None:
         """Who answers a request that is signed for that service; services may share a name and differ in their paths."""
         name = service_name or ""

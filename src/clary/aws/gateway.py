@@ -17,11 +17,11 @@ from clary.aws.canonical import headers_by_name
 from clary.aws.chain import Chain, Exchange
 from clary.aws.claim import service_of
 from clary.aws.errors import AwsError
-from clary.aws.handlers import Service
+from clary.aws.handlers import RequestContext, Service
 from clary.aws.query_xml import QUERY_XML
 from clary.aws.refusals import Refused
 from clary.aws.rpc_cbor import RPC_CBOR
-from clary.aws.sigv4 import CredentialLookup
+from clary.aws.sigv4 import Credential, CredentialLookup
 from clary.aws.throttle import Throttle
 from clary.aws.wire import Answer
 from clary.base.clock import Clock
@@ -62,6 +62,8 @@ class Gateway:
             body_limit_bytes=body_limit_bytes,
             throttle=throttle or Throttle({}, burst=1),
         )
+        self._account_id = account_id
+        self._region = region
         self._s3 = s3
         self._seldom = Seldom(_logger)
 
@@ -102,6 +104,13 @@ class Gateway:
             )
             answer = _failed(exchange, error)
         await _send(send, answer, request_id)
+
+    async def call(self, service: str, operation: str, params: dict[str, Any], caller: Credential) -> object | None:
+        """What an operation answers to `caller`, for whom the console asks. As `Chain.call`."""
+        context = RequestContext(
+            request_id=_request_id(), account_id=self._account_id, region=self._region, caller=caller
+        )
+        return await self._chain.call(service, operation, params, context)
 
     async def _answer(self, exchange: Exchange) -> Answer:
         try:

@@ -43,7 +43,7 @@ from clary.instance.waker import Waker
 from clary.instance.wishes import WishesFile
 from clary.jobs.failure import JobFailure, internal_error
 from clary.jobs.instance_files import InstanceFiles
-from clary.jobs.task import InstanceTask
+from clary.jobs.task import ChannelProgress, InstanceTask
 from clary.logs.metric_series import SeriesWriter
 from clary.logs.port import LogStore
 from clary.runtimes.port import Runtime, UserMounts, Volumes, VolumeTrouble
@@ -96,6 +96,7 @@ class Lifecycle:
         self._waker = around.waker
         self._journal = Journal(around.files.journal)
         self._metrics = LastMetrics(around.files.root / "metrics.json", around.task.metric_definitions)
+        self._downloading: ChannelProgress | None = None
         self.steps = self._steps()
 
     @property
@@ -170,7 +171,17 @@ class Lifecycle:
         self._report(None)
 
     def _report(self, message: str | None) -> None:
-        self._around.reporter.report(self.state, message=message, metrics=self._metrics.values(), now=self._clock.now())
+        self._around.reporter.report(
+            self.state,
+            message=message,
+            metrics=self._metrics.values(),
+            now=self._clock.now(),
+            downloading=self._downloading,
+        )
+
+    def _download_is_at(self, progress: ChannelProgress | None) -> None:
+        """Keep how far a download is until the next report. Called in the thread that downloads."""
+        self._downloading = progress
 
     def _shipper(self, log_stream: str) -> Shipper:
         around = self._around
@@ -234,6 +245,7 @@ class Lifecycle:
                 stops=stops,
                 clock=clock,
                 wake=wake,
+                progress=self._download_is_at,
                 log=log,
                 cached=around.cached,
             ),
@@ -247,6 +259,7 @@ class Lifecycle:
                 stops=stops,
                 clock=clock,
                 wake=wake,
+                progress=self._download_is_at,
                 log=log,
             ),
             AwaitPeers(task, journal, wishes, stops, clock),

@@ -1,8 +1,9 @@
-"""How far a download is, in words for the StatusMessage. Pure; called by `stage_channels`."""
+"""How far a download is, in numbers and in words for the StatusMessage. Called by `stage_channels` and `restore_checkpoints`."""
 
 from collections import deque
 
 from clary.jobs.status import MESSAGES, SecondaryStatus
+from clary.jobs.task import ChannelProgress
 from clary.storage.transfer import Progress
 
 DOWNLOADING_MESSAGE = MESSAGES[SecondaryStatus.DOWNLOADING]
@@ -23,6 +24,18 @@ class Pace:
             self._seen.popleft()
         since_s, before = self._seen[0]
         return (bytes_done - before) / (now_s - since_s) if now_s - since_s >= _PACE_AFTER_S else None
+
+
+def channel_progress(channel_name: str, progress: Progress, bytes_per_s: float | None) -> ChannelProgress:
+    """How far the channel is, for the report."""
+    return ChannelProgress(
+        channel_name=channel_name,
+        objects_done=progress.objects_done,
+        objects_total=progress.objects_total,
+        bytes_done=progress.bytes_done,
+        bytes_total=progress.bytes_total,
+        bytes_per_s=bytes_per_s,
+    )
 
 
 def progress_message(channel_name: str, progress: Progress, bytes_per_s: float | None = None) -> str:

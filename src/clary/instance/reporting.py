@@ -16,13 +16,20 @@ from clary.base.files import write_atomically
 from clary.base.telemetry import Logger
 from clary.instance.state import State
 from clary.jobs.model import MetricData
-from clary.jobs.task import Snapshot
+from clary.jobs.task import ChannelProgress, Snapshot
 
 _PROGRESS_EVERY_MS = 500
 _SEQUENCES_PER_START = 1_000_000_000
 
 
-def snapshot(state: State, *, message: str | None, metrics: tuple[MetricData, ...], sequence: int) -> Snapshot:
+def snapshot(
+    state: State,
+    *,
+    message: str | None,
+    metrics: tuple[MetricData, ...],
+    sequence: int,
+    downloading: ChannelProgress | None = None,
+) -> Snapshot:
     """What the state means for the controller. Pure.
 
     `staged_at` is the moment before the program was started, shown as soon as the runtime has it.
@@ -45,6 +52,7 @@ def snapshot(state: State, *, message: str | None, metrics: tuple[MetricData, ..
         s3_model_artifacts=dict(state.artifacts).get("model"),
         metrics=metrics,
         log_stream=state.log_stream,
+        downloading=downloading,
     )
 
 
@@ -61,13 +69,21 @@ class Reporter:
         self._last_at = Instant(0)
         self._count = 0
 
-    def report(self, state: State, *, message: str | None, metrics: tuple[MetricData, ...], now: Instant) -> None:
+    def report(
+        self,
+        state: State,
+        *,
+        message: str | None,
+        metrics: tuple[MetricData, ...],
+        now: Instant,
+        downloading: ChannelProgress | None = None,
+    ) -> None:
         """Write the state if it differs from the last report and it is time. Raises OSError when it matters."""
         moment = self._last is None or state != self._last_state
         if not moment and now - self._last_at < _PROGRESS_EVERY_MS and now >= self._last_at:
             return
         sequence = state.starts * _SEQUENCES_PER_START + self._count
-        report = snapshot(state, message=message, metrics=metrics, sequence=sequence)
+        report = snapshot(state, message=message, metrics=metrics, sequence=sequence, downloading=downloading)
         if self._last is not None and msgspec.structs.replace(self._last, sequence=sequence) == report:
             self._last_state = state
             return

@@ -22,13 +22,13 @@ from clary.instance.decisions import try_again_s
 from clary.instance.grants import Grants
 from clary.instance.journal import Journal
 from clary.instance.opt_ml import INPUT_DATA
-from clary.instance.progress import DOWNLOADING_MESSAGE, Pace, progress_message
+from clary.instance.progress import DOWNLOADING_MESSAGE, Pace, channel_progress, progress_message
 from clary.instance.state import CheckpointsRestored, Ended, Failed, State
 from clary.instance.stops import Stops
 from clary.instance.storage_trouble import download_failure
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.model import CheckpointConfig
-from clary.jobs.task import InstanceTask
+from clary.jobs.task import ChannelProgress, InstanceTask
 from clary.runtimes.port import Volumes
 from clary.storage.port import AccessDenied
 from clary.storage.selection import channel_manifest, select_prefix
@@ -58,6 +58,7 @@ class RestoreCheckpoints:
         stops: Stops,
         clock: Clock,
         wake: Callable[[], None],
+        progress: Callable[[ChannelProgress | None], None],
         log: Logger,
     ) -> None:
         self._task = task
@@ -70,6 +71,7 @@ class RestoreCheckpoints:
         self._stops = stops
         self._clock = clock
         self._wake = wake
+        self._progress = progress
         self._log = log
         self._work: Background[None] | None = None
         self._begun_at = Instant(0)
@@ -98,6 +100,7 @@ class RestoreCheckpoints:
         if not self._work.done:
             return _LOOK_AGAIN_S
         work, self._work = self._work, None
+        self._progress(None)
         try:
             work.outcome()
         except Exception as error:  # noqa: BLE001 - raised again if it is none of the storage's
@@ -170,6 +173,7 @@ class RestoreCheckpoints:
     def _tell(self, progress: Progress, pace: Pace) -> None:
         rate = pace.bytes_per_s(progress.bytes_done, time.monotonic())
         self.message = progress_message(_NAME, progress, rate)
+        self._progress(channel_progress(_NAME, progress, rate))
 
 
 def _open_to_all(root: Path) -> None:

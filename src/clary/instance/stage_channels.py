@@ -26,14 +26,14 @@ from clary.instance.journal import Journal
 from clary.instance.opt_ml import INPUT_DATA, input_mode
 from clary.instance.pipe_plan import look_up
 from clary.instance.pipes import plan_file
-from clary.instance.progress import DOWNLOADING_MESSAGE, Pace, progress_message
+from clary.instance.progress import DOWNLOADING_MESSAGE, Pace, channel_progress, progress_message
 from clary.instance.state import ChannelStaged, Ended, Failed, InputReady, State
 from clary.instance.stops import Stops
 from clary.instance.storage_trouble import download_failure
 from clary.jobs.failure import JobFailed, internal_error
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.model import Channel, S3DataSource
-from clary.jobs.task import InstanceTask
+from clary.jobs.task import ChannelProgress, InstanceTask
 from clary.runtimes.port import Volumes
 from clary.storage.port import AccessDenied
 from clary.storage.transfer import InsufficientDisk, Progress, download
@@ -64,6 +64,7 @@ class StageChannels:
         stops: Stops,
         clock: Clock,
         wake: Callable[[], None],
+        progress: Callable[[ChannelProgress | None], None],
         log: Logger,
         cached: "CachedChannels | None" = None,
     ) -> None:
@@ -76,6 +77,7 @@ class StageChannels:
         self._stops = stops
         self._clock = clock
         self._wake = wake
+        self._progress = progress
         self._log = log
         self._cached = cached
         self._work: Background[None] | None = None
@@ -114,6 +116,7 @@ class StageChannels:
         if not self._work.done:
             return _LOOK_AGAIN_S
         work, self._work = self._work, None
+        self._progress(None)
         try:
             work.outcome()
         except JobFailed as error:
@@ -224,3 +227,4 @@ class StageChannels:
     def _tell(self, channel_name: str, progress: Progress, pace: Pace) -> None:
         rate = pace.bytes_per_s(progress.bytes_done, time.monotonic())
         self.message = progress_message(channel_name, progress, rate)
+        self._progress(channel_progress(channel_name, progress, rate))

@@ -174,6 +174,17 @@ class ProgramEnd(msgspec.Struct, frozen=True, kw_only=True):
     out_of_memory: bool = False
 
 
+class ChannelProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the download of a channel (or of the checkpoints) is. `bytes_per_s` is None while it is too early to say."""
+
+    channel_name: str
+    objects_done: int
+    objects_total: int
+    bytes_done: int
+    bytes_total: int
+    bytes_per_s: float | None = None
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The whole state of an instance. Each `…_at` is set once, in this order, when that moment has passed.
 
@@ -181,6 +192,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     of several hosts). staged_at: all data are there, the program starts. ended_at: the program has ended, or never will
     start. finished_at: artifacts are in S3 (or there was nothing to upload for this host); nothing more will happen.
     `stopping_at`/`stop_reason`: when and why the program was told to end early.
+    `downloading` is there while a channel comes in; `message` says the same in words.
     `image` names exactly the training image that was pulled, "repository@sha256:…" or an id, as soon as it is there.
     `failure` is trouble of the instance, not a bad exit code. `lost`: the program vanished without an exit code, such
     as after a reboot.
@@ -203,3 +215,4 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     s3_model_artifacts: str | None = None
     metrics: tuple[MetricData, ...] = ()
     log_stream: str | None = None
+    downloading: ChannelProgress | None = None

@@ -10,12 +10,14 @@ from clary.base.clock import FixedClock, Instant
 from clary.base.telemetry import get_logger
 from clary.instance.failure_file import failure_text
 from clary.instance.grants import Grants
+from clary.instance.progress import channel_progress
 from clary.instance.reporting import Reporter
 from clary.instance.state import AgentStarted, Ready, State, after
 from clary.instance.waker import Waker
 from clary.instance.wishes import WishesFile
 from clary.jobs.task import Snapshot, StopReason, StorageGrant, Wishes
 from clary.storage.port import AccessDenied
+from clary.storage.transfer import Progress
 from unit.instance.scenes import make_task
 
 T = Instant(1_000_000)
@@ -32,8 +34,8 @@ def reports(tmp_path):
     path = tmp_path / "snapshot.json"
     reporter = Reporter(path, fifo, make_task().instance_name, LOG)
 
-    def report(state, *, message=None, now=T):
-        reporter.report(state, message=message, metrics=(), now=Instant(now))
+    def report(state, *, message=None, now=T, downloading=None):
+        reporter.report(state, message=message, metrics=(), now=Instant(now), downloading=downloading)
         return msgspec.json.decode(path.read_bytes(), type=Snapshot)
 
     report.fifo = fifo
@@ -49,6 +51,16 @@ def test_a_moment_is_told_at_once_and_progress_twice_a_second(reports):
 
     assert last.message == "2"
     assert first.sequence < last.sequence
+
+
+def test_how_far_a_download_is_stands_in_the_report_in_numbers(reports):
+    """And no longer in the next one, when it is over."""
+    progress = channel_progress(
+        "train", Progress(objects_done=1, objects_total=2, bytes_done=30, bytes_total=40), bytes_per_s=5.0
+    )
+
+    assert reports(READY, downloading=progress).downloading == progress
+    assert reports(READY, now=T + 500).downloading is None
 
 
 def test_the_same_report_is_not_written_twice(reports):
