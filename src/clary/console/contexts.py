@@ -151,7 +151,8 @@ class JobHead(Part, frozen=True, kw_only=True):
     """What stands above each page of a job. `is_under_way`: InProgress or Stopping, so the page is to follow it.
 
     POST to `stop_path` (with `csrf_token` alone) stops it; None unless it is InProgress. `delete_path` is the page that
-    asks before it is deleted; None while it is under way.
+    asks before it is deleted; None while it is under way. `live_path` is the fragment job_live.html, from which the head of
+    the job's other pages (logs, metrics) is renewed; it answers with 286 once the job has ended.
     """
 
     name: str
@@ -166,6 +167,7 @@ class JobHead(Part, frozen=True, kw_only=True):
     tabs: tuple[Tab, ...]
     stop_path: str | None
     delete_path: str | None
+    live_path: str | None = None
 
 
 class Step(Part, frozen=True, kw_only=True):
@@ -375,6 +377,8 @@ class LogLines(Part, frozen=True, kw_only=True):
     `earlier_path` is the fragment with the lines before these, to be added above them when it is asked for (its own
     `earlier_path` then counts); None if these are the first. `later_path` is the page (not a fragment) with the matches after these, of a
     filter; None if there are no more. With `more_to_search`, a filter has not come to the end yet, whether it has found any or not.
+    `before_path` is like `earlier_path`, and also there in the answers to `follow_path`: a page that has followed a long
+    log lets go of its oldest lines, and finds them again by it.
     """
 
     lines: tuple[LogLine, ...]
@@ -382,6 +386,7 @@ class LogLines(Part, frozen=True, kw_only=True):
     follow_path: str | None = None
     poll_s: int | None = None
     earlier_path: str | None = None
+    before_path: str | None = None
     later_path: str | None = None
     more_to_search: bool = False
 
