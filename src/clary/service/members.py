@@ -197,15 +197,19 @@ ECHOED: tuple[str, ...] = (
 """Top-level members that Describe shows again just as they came: recorded ones, and refused ones set to nothing."""
 
 
-RefusedRows = Mapping[str, "Member | RefusedRows"]
-"""The rows that refuse, as the tree of the request that they are about: only what a request has is looked at."""
+Rows = Mapping[str, "Member | Rows"]
+"""Rows of one effect, as the tree of the request that they are about: only what a request has is looked at."""
 
 
-def refused_rows(members: Sequence[Member]) -> RefusedRows:
+def refused_rows(members: Sequence[Member]) -> Rows:
     """The rows of a table that refuse."""
+    return _rows(members, Effect.REFUSED)
+
+
+def _rows(members: Sequence[Member], effect: Effect) -> Rows:
     tree: dict[str, Any] = {}
     for member in members:
-        if member.effect is Effect.REFUSED:
+        if member.effect is effect:
             *above, name = (part.removesuffix("[]") for part in member.path.split("."))
             node = tree
             for part in above:
@@ -215,9 +219,15 @@ def refused_rows(members: Sequence[Member]) -> RefusedRows:
 
 
 _REFUSED = refused_rows(MEMBERS)
+_RECORDED = _rows(MEMBERS, Effect.RECORDED)
 
 
-def refuse_unsupported(params: dict[str, Any], rows: RefusedRows = _REFUSED) -> None:
+def recorded_members(description: dict[str, Any]) -> tuple[Member, ...]:
+    """The members that a job has, by its description, and that are recorded without acting."""
+    return tuple(dict.fromkeys(member for _, member in _set_members(description, _RECORDED, "")))
+
+
+def refuse_unsupported(params: dict[str, Any], rows: Rows = _REFUSED) -> None:
     """Raise one `ValidationException` that names every member which is set to something that Clary would ignore.
 
     `params` obey the API model. `rows` are those of another operation than CreateTrainingJob.
@@ -227,7 +237,7 @@ def refuse_unsupported(params: dict[str, Any], rows: RefusedRows = _REFUSED) -> 
         raise ValidationException("; ".join(refused) + ".")
 
 
-def _set_members(params: dict[str, Any], rows: RefusedRows, above: str) -> Iterator[tuple[str, Member]]:
+def _set_members(params: dict[str, Any], rows: Rows, above: str) -> Iterator[tuple[str, Member]]:
     """The members that are set, each with its place in AWS's notation ("inputDataConfig.1.member.inputMode")."""
     for name in [name for name in params if name in rows]:
         row, value = rows[name], params[name]
