@@ -378,7 +378,8 @@ class LogLines(Part, frozen=True, kw_only=True):
     `earlier_path` then counts); None if these are the first. `later_path` is the page (not a fragment) with the matches after these, of a
     filter; None if there are no more. With `more_to_search`, a filter has not come to the end yet, whether it has found any or not.
     `before_path` is like `earlier_path`, and also there in the answers to `follow_path`: a page that has followed a long
-    log lets go of its oldest lines, and finds them again by it.
+    log lets go of its oldest lines, and finds them again by it. `skipped`: the program prints faster than the page follows; between the
+    lines above and these some were left out.
     """
 
     lines: tuple[LogLine, ...]
@@ -389,13 +390,15 @@ class LogLines(Part, frozen=True, kw_only=True):
     before_path: str | None = None
     later_path: str | None = None
     more_to_search: bool = False
+    skipped: bool = False
 
 
 class LogsPage(Page, frozen=True, kw_only=True):
     """job_logs.html. The form: GET to `action`, fields `stream` (hidden, `stream`), `filter` (a text that lines hold),
     `timestamps` (checkbox, value "1").
 
-    `stream` is the one that is shown, None if the job has none yet: then `wait_path` (this page) is to be asked for again every
+    `stream` is the name of the one that is shown, "all" for those of all hosts together (there is an entry of that name among
+    `streams` where there are several; lines then have a `host`, nothing follows), None if the job has none yet: then `wait_path` (this page) is to be asked for again every
     `poll_s` seconds. `download_path` is the whole stream as plain text. `timestamps_path` is this page with timestamps
     switched. `clear_path` is it without the filter.
     """
