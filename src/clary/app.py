@@ -13,6 +13,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ import msgspec
 import uvicorn
 
 from clary.aws.connection import Connection
-from clary.aws.gateway import Gateway
+from clary.aws.gateway import ASGIApp, Gateway
+from clary.aws.handlers import RequestContext
 from clary.aws.paging import PageTokens
 from clary.aws.s3_gate import S3Gate
 from clary.aws.sigv4 import Credential, CredentialLookup
@@ -33,6 +35,8 @@ from clary.base.home import ClientCredentials, Home, ServerInfo
 from clary.base.settings import Settings
 from clary.compute.local import LocalCompute
 from clary.compute.port import Capabilities, LaunchFailed
+from clary.console.app import Console
+from clary.console.sign_in import SignIn
 from clary.controller.act import Actor
 from clary.controller.loop import Controller
 from clary.controller.manifest_grants import ManifestGrants
@@ -62,6 +66,7 @@ from clary.service.search import Search
 from clary.service.sessions import Sessions
 from clary.service.tags import TaggedJobs, Tags
 from clary.service.training_job_changes import TrainingJobChanges
+from clary.service.training_job_execution import TrainingJobExecution, TrainingJobExecutions
 from clary.service.training_jobs import TrainingJobs
 from clary.storage.certificate import self_signed
 from clary.storage.port import Credentials, S3Address
@@ -227,10 +232,18 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             body_limit_bytes=settings.body_limit_bytes,
             throttle=Throttle(settings.throttle_rps, burst=settings.throttle_burst),
         )
+        console = _console(
+            gateway,
+            TrainingJobExecutions(store=store, observe=compute.observe),
+            sign_in=SignIn(home.token_key(), access_key_id=credentials.access_key_id, clock=clock),
+            clock=clock,
+            user=_user(credentials, settings),
+            region=settings.region,
+        )
         await stack.enter_async_context(_background(controller.run()))
         await stack.enter_async_context(_background(engine.run()))
         listeners = [(listener, None)] if tls_listener is None else [(listener, None), (tls_listener, tls)]
-        await stack.enter_async_context(_http(gateway, listeners))
+        await stack.enter_async_context(_http(console, listeners))
         home.note_server(
             ServerInfo(
                 url=url,
@@ -301,21 +314,54 @@ def _ecr_helper(profile: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "clary.cli.ecr_login", profile) if profile else ()
 
 
+def _console(
+    gateway: Gateway,
+    executions: TrainingJobExecutions,
+    *,
+    sign_in: SignIn,
+    clock: SystemClock,
+    user: Credential,
+    region: str,
+) -> Console:
+    """The console before the gateway, whose operations it asks as the user with the client key pair."""
+
+    async def ask(service: str, operation: str, params: dict[str, Any]) -> Any:
+        return msgspec.to_builtins(await gateway.call(service, operation, params, user))
+
+    async def execution(training_job_name: str) -> TrainingJobExecution:
+        context = RequestContext(request_id="console", account_id=user.account_id, region=region, caller=user)
+        return await executions.describe(context, {"TrainingJobName": training_job_name})
+
+    return Console(
+        gateway,
+        ask=ask,
+        execution=execution,
+        sign_in=sign_in,
+        clock=clock,
+        user=user.principal_arn,
+        account_id=user.account_id,
+        region=region,
+        version=metadata.version("clary"),
+    )
+
+
+def _user(client: ClientCredentials, settings: Settings) -> Credential:
+    """Who has the client key pair."""
+    return Credential(
+        access_key_id=client.access_key_id,
+        secret_access_key=client.secret_access_key,
+        account_id=settings.account_id,
+        principal_arn=f"arn:{partition(settings.region)}:iam::{settings.account_id}:user/clary",
+        user_id=client.user_id,
+    )
+
+
 def _callers(client: ClientCredentials, store: Credential, sessions: Sessions, settings: Settings) -> CredentialLookup:
     """Who may call: the client key pair, the sessions that were made of it, and the store's own.
 
     The store's is there so that `clary env --direct-s3` needs only one pair.
     """
-    known = {
-        client.access_key_id: Credential(
-            access_key_id=client.access_key_id,
-            secret_access_key=client.secret_access_key,
-            account_id=settings.account_id,
-            principal_arn=f"arn:{partition(settings.region)}:iam::{settings.account_id}:user/clary",
-            user_id=client.user_id,
-        ),
-        store.access_key_id: store,
-    }
+    known = {client.access_key_id: _user(client, settings), store.access_key_id: store}
 
     def find(access_key_id: str, session_token: str | None) -> Credential | None:
         return known.get(access_key_id) or sessions.find(access_key_id, session_token)
@@ -383,10 +429,10 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def _http(
-    gateway: Gateway, listeners: Iterable[tuple[socket.socket, ssl.SSLContext | None]]
+    application: ASGIApp, listeners: Iterable[tuple[socket.socket, ssl.SSLContext | None]]
 ) -> AsyncIterator[None]:
     """Take requests while the block runs; then answer those under way, on all listeners at once, for 10 seconds at most."""
-    servers = [(_server(gateway, tls), listener) for listener, tls in listeners]
+    servers = [(_server(application, tls), listener) for listener, tls in listeners]
     tasks = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
     while not all(server.started or task.done() for (server, _), task in zip(servers, tasks, strict=True)):  # noqa: ASYNC110
         await asyncio.sleep(0.005)  # uvicorn offers no event for "accepting"
@@ -398,10 +444,10 @@ async def _http(
         await asyncio.gather(*tasks)
 
 
-def _server(gateway: Gateway, tls: ssl.SSLContext | None) -> _Server:
+def _server(application: ASGIApp, tls: ssl.SSLContext | None) -> _Server:
     return _Server(
         uvicorn.Config(
-            gateway,
+            application,
             http=Connection,
             loop="none",
             lifespan="off",

@@ -1,6 +1,6 @@
 """The command `clary`. `serve`, `env` and `doctor` are for the operator; training is driven by any SageMaker client.
 
-`jobs` and `watch` look on, as clients of the public API.
+`jobs` and `watch` look on, as clients of the public API; `open` leads to the console.
 """
 
 import asyncio
@@ -169,6 +169,24 @@ def watch(
         log = JobLog(remote.client("logs"), training_job_name)
         ended = looks.Watch(remote.client("sagemaker"), log, training_job_name, looks.terminal()).follow()
         raise typer.Exit(0 if ended == "Completed" else 1)
+
+
+@app.command(name="open")
+def open_console(
+    home: HomeOption = None,
+    print_only: Annotated[bool, typer.Option("--print", help="Only print the address.")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="By the TLS listener (setting tls_listen).")] = False,
+) -> None:
+    """Open the console in a browser, and print its address. That signs in: it is good for one minute and once."""
+    from clary.cli import console  # noqa: PLC0415
+
+    try:
+        address = console.sign_in_address(Home(_settings(home=home).home), tls=tls)
+    except console.NoConsole as error:
+        _refuse(str(error))
+    typer.echo(address)
+    if not print_only:
+        console.open_browser(address)
 
 
 def _remote(home: str | None) -> "Remote":

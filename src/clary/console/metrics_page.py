@@ -100,7 +100,7 @@ async def _curves(
     found: list[_Curve | None] = []
     for first in range(0, len(queries), _QUERIES):
         some = queries[first : first + _QUERIES]
-        values: dict[str, tuple[list[Instant], list[float]]] = {query["Id"]: ([], []) for query in some}
+        values: dict[Any, tuple[list[Instant], list[float]]] = {query["Id"]: ([], []) for query in some}
         params = {
             "MetricDataQueries": some,
             "StartTime": start / 1000,
