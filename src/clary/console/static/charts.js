@@ -22,6 +22,16 @@
     return value.toExponential(3);
   }
 
+  const two = (number) => String(number).padStart(2, "0");
+
+  // As fine as the distance of the marks, in seconds, asks for.
+  function clock(seconds, distance) {
+    const moment = new Date(seconds * 1000);
+    const time = `${two(moment.getHours())}:${two(moment.getMinutes())}`;
+    if (distance >= 86400) return `${two(moment.getMonth() + 1)}-${two(moment.getDate())}`;
+    return distance < 60 ? `${time}:${two(moment.getSeconds())}` : time;
+  }
+
   function table(chart) {
     return uPlot.join(chart.series.map((series) => [series.times.map((time) => time / 1000), series.values]));
   }
@@ -33,11 +43,13 @@
     return {
       width,
       height: HEIGHT,
+      padding: [10, 14, 0, 0],
       cursor: { points: { size: 7 }, sync: { key: "job" } },
-      legend: { live: true },
+      legend: { live: true, markers: { width: 0, fill: (plot, index) => plot.series[index].stroke(plot, index) } },
+      hooks: { setCursor: [tellNewest] },
       scales: { y: { range: (_, low, high) => spread(low, high, chart.kind === "instance") } },
       axes: [
-        { ...axis, space: 70 },
+        { ...axis, size: 34, space: 78, values: (_plot, marks, _axis, _space, distance) => marks.map((mark) => clock(mark, distance)) },
         { ...axis, size: 64, values: (_, splits) => splits.map(words) },
       ],
       series: [
@@ -52,6 +64,11 @@
         })),
       ],
     };
+  }
+
+  // The newest values stand below a diagram until a pointer asks for others.
+  function tellNewest(plot) {
+    if (plot.cursor.idx === null || plot.cursor.idx === undefined) plot.setLegend({ idx: plot.data[0].length - 1 });
   }
 
   // A flat curve gets room above and below; what an instance uses is counted from nothing.
@@ -96,8 +113,8 @@
       place.labels = labels;
       place.place.querySelector("canvas").setAttribute("aria-hidden", "true");
     }
-    // The newest values stand below the curve until a pointer asks for others.
-    if (place.plot.cursor.idx === null || place.plot.cursor.idx === undefined) place.plot.setLegend({ idx: data[0].length - 1 });
+    const plot = place.plot;
+    queueMicrotask(() => tellNewest(plot)); // after uPlot's own, which empties the legend
   }
 
   function show(charts) {

@@ -62,9 +62,25 @@
   // A log stays at its end if the reader is there, and lets go of its oldest lines, which stay within reach; earlier lines
   // come above what is being read.
   const BATCHES_KEPT = 40;
-  const lines = document.getElementById("lines");
+  let lines = null;
+  let following = null;
   let atEnd = true;
   let before = null;
+
+  const toEnd = () => { lines.scrollTop = lines.scrollHeight; };
+
+  function adoptLog() {
+    const found = document.getElementById("lines");
+    if (found === null || found === lines) return;
+    lines = found;
+    following = document.getElementById("following");
+    lines.addEventListener("scroll", () => {
+      atEnd = lines.scrollHeight - lines.scrollTop - lines.clientHeight < 30;
+      if (following !== null) following.hidden = !atEnd;
+    }, { passive: true });
+    document.getElementById("newest")?.addEventListener("click", toEnd);
+    if (lines.dataset.from === "end") toEnd();
+  }
 
   function letGo() {
     const batches = lines.querySelectorAll(".batch");
@@ -85,34 +101,29 @@
     htmx.process(edge);
   }
 
-  if (lines !== null) {
-    const following = document.getElementById("following");
-    const look = () => {
-      atEnd = lines.scrollHeight - lines.scrollTop - lines.clientHeight < 30;
-      if (following !== null) following.hidden = !atEnd;
-    };
-    const toEnd = () => { lines.scrollTop = lines.scrollHeight; };
-    toEnd();
-    lines.addEventListener("scroll", look, { passive: true });
-    document.getElementById("newest").addEventListener("click", toEnd);
-    document.addEventListener("htmx:beforeSwap", (event) => {
-      const target = event.detail.target;
-      if (!lines.contains(target)) return;
-      if (target.id === "tail" && isSelectedIn(lines)) event.detail.shouldSwap = false;
-      before = { height: lines.scrollHeight, top: lines.scrollTop, follows: target.id === "tail", atEnd };
-    });
-    document.addEventListener("htmx:afterSwap", () => {
-      if (before === null) return;
-      if (!before.follows) lines.scrollTop = before.top + lines.scrollHeight - before.height;
-      else if (before.atEnd) {
-        letGo();
-        toEnd();
-      }
-      before = null;
-      if (following !== null && document.getElementById("tail") === null) following.textContent = "The log has ended";
-    });
-  }
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const target = event.detail.target;
+    if (lines === null || !lines.contains(target)) return;
+    if (target.id === "tail" && isSelectedIn(lines)) event.detail.shouldSwap = false;
+    else before = { height: lines.scrollHeight, top: lines.scrollTop, follows: target.id === "tail", atEnd };
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    if (before === null) return;
+    const was = before;
+    before = null;
+    if (!was.follows) {
+      lines.scrollTop = was.top + lines.scrollHeight - was.height;
+    } else if (was.atEnd) {
+      letGo();
+      toEnd();
+    }
+    if (following !== null && document.getElementById("tail") === null) following.textContent = "The log has ended";
+  });
 
   showLocalTimes(document);
-  document.addEventListener("htmx:load", (event) => showLocalTimes(event.detail.elt.parentElement ?? document));
+  adoptLog();
+  document.addEventListener("htmx:load", (event) => {
+    showLocalTimes(event.detail.elt.parentElement ?? document);
+    adoptLog();
+  });
 })();
