@@ -16,10 +16,11 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from clary.aws.gateway import Gateway
-from clary.aws.handlers import Service
+from clary.aws.handlers import RequestContext
+from clary.aws.model import ServiceModel
 from clary.aws.paging import PageTokens
 from clary.aws.sigv4 import Credential
+from clary.aws.validation import Validators
 from clary.base.clock import FixedClock, Instant
 from clary.compute.port import ABSENT
 from clary.console import paths
@@ -36,11 +37,14 @@ from clary.service.tags import TaggedJobs, Tags
 from clary.service.training_job_execution import TrainingJobExecutions
 from clary.store.memory_algorithms import MemoryAlgorithmStore
 from factories import ACCOUNT_ID, REGION
-from sagemaker_api import USER_ARN, SageMaker
+from sagemaker_api import MODEL, USER_ARN, SageMaker
 
 USER = Credential(
     access_key_id="AKIA", secret_access_key="s", account_id=ACCOUNT_ID, principal_arn=USER_ARN, user_id="U"
 )
+CONTEXT = RequestContext(request_id="r", account_id=ACCOUNT_ID, region=REGION, caller=USER)
+MODELS = {"sagemaker": MODEL, "logs": ServiceModel("logs"), "monitoring": ServiceModel("monitoring")}
+VALIDATORS = {service: Validators() for service in MODELS}
 KEY = b"k" * 32
 HOST = "127.0.0.1:7243"
 GROUP = "/aws/sagemaker/TrainingJobs"
@@ -87,17 +91,11 @@ class House:
             | Algorithms(store=algorithms, images=images, tokens=tokens, clock=self.clock).handlers()
             | tags.handlers()
         )
-        self.gateway = Gateway(
-            services=[
-                Service(name="sagemaker", handlers=handlers),
-                Service(name="logs", handlers=LogStreams(self.logs, tokens).handlers()),
-                Service(name="monitoring", handlers=Metrics(self.series, tokens=tokens, clock=self.clock).handlers()),
-            ],
-            credentials=lambda _key, _token: None,
-            clock=self.clock,
-            account_id=ACCOUNT_ID,
-            region=REGION,
-        )
+        self._handlers = {
+            "sagemaker": handlers,
+            "logs": LogStreams(self.logs, tokens).handlers(),
+            "monitoring": Metrics(self.series, tokens=tokens, clock=self.clock).handlers(),
+        }
         self.ask = ask or self._ask
         executions = TrainingJobExecutions(store=self.sagemaker.store, observe=self._observe)
         self.links = SignIn(KEY, access_key_id=USER.access_key_id, clock=self.clock)
@@ -116,7 +114,8 @@ class House:
 
     async def _ask(self, service, operation, params):
         self.asked.append(operation)
-        return msgspec.to_builtins(await self.gateway.call(service, operation, params, USER))
+        params = VALIDATORS[service].validate(MODELS[service].operation(operation).input_shape, params)
+        return msgspec.to_builtins(await self._handlers[service][operation](CONTEXT, params))
 
     async def _observe(self, instance_name):
         seen = self.observations.get(instance_name, ABSENT)
