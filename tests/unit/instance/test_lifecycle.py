@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+import threading
 from io import BytesIO
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from clary.instance.journal import Journal
 from clary.instance.run_training import RunTraining
 from clary.jobs.failure import FailureKind
-from clary.jobs.model import DataSource, MetricDefinition, S3DataSource
-from clary.jobs.task import HostGroup, Phase, ProgramEnd, StopReason
+from clary.jobs.model import CheckpointConfig, DataSource, MetricDefinition, S3DataSource
+from clary.jobs.task import ChannelProgress, HostGroup, Phase, ProgramEnd, StopReason
 from clary.runtimes.scripted import Script
 from clary.storage.directory import DirectoryStorage
 from clary.storage.faulty import Fault, FaultyStorage
@@ -222,6 +223,46 @@ def test_storage_that_is_away_is_waited_for(scene, tmp_path):
     assert "Downloading input data: the storage cannot be reached, trying again" in messages
     assert (end.failure, s.starts()) == (None, 1)
     assert keys(s) == ["out/job/output/model.tar.gz"]
+
+
+class HeldStorage(DirectoryStorage):
+    """Gives no object before it is let go."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.go_on = threading.Event()
+
+    def get(self, *args, **kwargs):
+        assert self.go_on.wait(60)
+        return super().get(*args, **kwargs)
+
+
+@pytest.mark.parametrize("what", ["train", "checkpoints"])
+def test_how_far_a_download_is_stands_in_the_reports_while_it_lasts(scene, tmp_path, what):
+    """In numbers, of channels and of checkpoints; not a word of it afterwards."""
+    storage = HeldStorage(tmp_path / "s3")
+    restored = what == "checkpoints"
+    s = scene(
+        storage=storage,
+        script=MODEL,
+        channels=() if restored else (make_channel("train"),),
+        checkpoint_config=CheckpointConfig(s3_uri="s3://models/ckpt/") if restored else None,
+    )
+    s.buckets.put("models", "ckpt/x", b"1,2\n")
+    agent = s.agent()
+    s.go(agent, until=lambda _state: s.snapshots and s.snapshots[-1].downloading is not None)
+    assert s.snapshot.downloading == ChannelProgress(
+        channel_name=what,
+        objects_done=0,
+        objects_total=1,
+        bytes_done=0,
+        bytes_total=4,
+        bytes_per_s=s.snapshot.downloading.bytes_per_s,
+    )
+    assert f"channel {what}, 0 of 1 objects, 0 bytes of 4 bytes" in s.snapshot.message
+    storage.go_on.set()
+    end = s.go(agent)
+    assert (end.phase, end.downloading, end.failure) == (Phase.FINISHED, None, None)
 
 
 def test_expired_credentials_are_waited_for(scene, tmp_path):
