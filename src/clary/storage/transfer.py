@@ -22,7 +22,7 @@ from clary.storage.port import ObjectStorage
 from clary.storage.reading import check_length, get_checked
 from clary.storage.selection import SelectedObject, Selection, checked_path
 
-PART_BYTES = 8 * 1024 * 1024
+PART_BYTES = 16 * 1024 * 1024
 _PARTS_AT_ONCE = max(4, min(8, 2 * (os.cpu_count() or 1)))  # beyond that they wait for processors, not for the store
 _IN_MEMORY_BYTES = 1024 * 1024
 _POLL_S = 0.1
@@ -66,7 +66,7 @@ def download(
     its ETag, else `Changed`; other bytes than the ETag speaks of are read again, else `Corrupt`), written into `scratch` and renamed into place. `scratch` is on the same file system,
     outside `directory` (containers choke on stray files in a channel), by default beside it, and gone afterwards.
     Memory: at most `concurrency` objects of up to 1 MiB; larger ones go into their files as they come, a few parts of
-    8 MiB at a time.
+    16 MiB at a time.
 
     `on_progress` and `cancelled` are called in this thread, the latter ten times a second. Raises `Cancelled` within a
     second, `InsufficientDisk` (before the first byte where that is already plain), `StorageError`, or another `OSError`.
