@@ -3,7 +3,9 @@
 import http.client
 import os
 import re
+import signal
 import subprocess
+import time
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -11,7 +13,7 @@ import pytest
 
 from container_images import client as engine_client
 from each_runtime import EACH_RUNTIME
-from server import CLARY, new_name, wait
+from server import CLARY, described, left_of, new_name, wait
 
 pytest_plugins = ["server"]
 
@@ -193,3 +195,45 @@ def test_a_browser_is_opened_where_there_is_a_display(server, tmp_path):
 def test_there_is_no_tls_address_without_a_tls_listener(server):
     said = clary_open(server.home, "--print", "--tls")
     assert (said.returncode, "tls_listen" in said.stderr) == (1, True)
+
+
+def test_a_download_that_is_under_way_is_shown_in_numbers(own_server):
+    """Bytes, objects, and a bar; the store is held up in the middle of it, so that there is something to see."""
+    browser, bucket = Browser(own_server), own_server.bucket()
+    size = 64 << 20
+    for n in range(4):
+        own_server.client("s3").put_object(Bucket=bucket, Key=f"data/{n}", Body=os.urandom(size))
+    store = next(int(line.partition(":")[0]) for line in left_of(own_server.home) if "weed" in line)
+    for _ in range(5):  # one that was over before the store was held up shows nothing
+        name = new_name("slow")
+        request = own_server.job(name, bucket, channels=[("train", f"s3://{bucket}/data/", {})])
+        request["AlgorithmSpecification"]["ContainerEntrypoint"] = ["python3", "-c", ""]
+        own_server.client("sagemaker").create_training_job(**request)
+        sagemaker = own_server.client("sagemaker")
+        wait(lambda name=name: described(sagemaker, name), until=lambda d: d["SecondaryStatus"] != "Starting")
+        page = held_up(store, lambda name=name: browser.json(f"/jobs/{name}"))
+        own_server.end(name)
+        if page["downloads"]:
+            break
+    (download,) = page["downloads"]
+    assert (download["host"], download["channel_name"], download["objects_total"]) == ("algo-1", "train", 4)
+    assert download["bytes_total"] == 4 * size
+    assert 0 < download["bytes_done"] <= 4 * size
+    assert download["percent"] == pytest.approx(100 * download["bytes_done"] / (4 * size))
+
+
+def held_up(store, look):
+    """What is seen of a download while the store, which gives a little now and then, stands still."""
+    try:
+        while True:
+            os.kill(store, signal.SIGSTOP)
+            time.sleep(1.5)  # how far a download is, is told twice a second
+            page = look()
+            if page["head"]["secondary_status"] != "Downloading":
+                return page
+            if any(each["bytes_done"] for each in page["downloads"]):
+                return page
+            os.kill(store, signal.SIGCONT)
+            time.sleep(0.03)  # some 15 MB
+    finally:
+        os.kill(store, signal.SIGCONT)
