@@ -199,7 +199,7 @@ def test_there_is_no_tls_address_without_a_tls_listener(server):
 
 def test_a_download_that_is_under_way_is_shown_in_numbers(own_server):
     """Bytes, objects, and a bar; the store is held up in the middle of it, so that there is something to see."""
-    browser, bucket = Browser(own_server), own_server.bucket()
+    browser, bucket, sagemaker = Browser(own_server), own_server.bucket(), own_server.client("sagemaker")
     size = 64 << 20
     for n in range(4):
         own_server.client("s3").put_object(Bucket=bucket, Key=f"data/{n}", Body=os.urandom(size))
@@ -208,8 +208,7 @@ def test_a_download_that_is_under_way_is_shown_in_numbers(own_server):
         name = new_name("slow")
         request = own_server.job(name, bucket, channels=[("train", f"s3://{bucket}/data/", {})])
         request["AlgorithmSpecification"]["ContainerEntrypoint"] = ["python3", "-c", ""]
-        own_server.client("sagemaker").create_training_job(**request)
-        sagemaker = own_server.client("sagemaker")
+        sagemaker.create_training_job(**request)
         wait(lambda name=name: described(sagemaker, name), until=lambda d: d["SecondaryStatus"] != "Starting")
         page = held_up(store, lambda name=name: browser.json(f"/jobs/{name}"))
         own_server.end(name)

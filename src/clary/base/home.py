@@ -4,7 +4,7 @@
       credentials.json   the key pair for clients, generated at the first start (0600)
       server.json        where the server listens, for `clary env`
       server.lock        held by the running server
-      token.key          seals page tokens
+      token.key          seals page tokens, temporary credentials and the console's sessions
       jobs.db            the jobs (store)
       logs/              log groups and streams (logs)
       instances/         one directory for each ML instance (compute)
@@ -83,7 +83,7 @@ class Home:
         return Instant(self._credentials.stat().st_mtime_ns // 1_000_000)
 
     def token_key(self) -> bytes:
-        """The key that seals page tokens; generated if there is none yet."""
+        """The key that seals page tokens and the like; generated if there is none yet."""
         if not self._token_key.exists():
             write_atomically(self._token_key, secrets.token_bytes(32))
         return self._token_key.read_bytes()
