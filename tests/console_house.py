@@ -106,13 +106,14 @@ class House:
         self.links = SignIn(KEY, access_key_id=USER.access_key_id, clock=self.clock)
         self.console = Console(
             self._beneath,
-            ask=lambda *question: self.ask(*question),  # noqa: PLW0108  a test may put another in its place
-            execution=lambda name: executions.describe(None, {"TrainingJobName": name}),
+            operations=SimpleNamespace(
+                ask=lambda *question: self.ask(*question),  # noqa: PLW0108  a test may put another in its place
+                execution=lambda name: executions.describe(CONTEXT, {"TrainingJobName": name}),
+                user=USER,
+                region=REGION,
+            ),
             sign_in=SignIn(KEY, access_key_id=USER.access_key_id, clock=self.clock),
             clock=self.clock,
-            user=USER.principal_arn,
-            account_id=ACCOUNT_ID,
-            region=REGION,
             version="1.2.3",
         )
         self.cookie = ""

@@ -22,7 +22,6 @@ import uvicorn
 
 from clary.aws.connection import Connection
 from clary.aws.gateway import ASGIApp, Gateway
-from clary.aws.handlers import RequestContext
 from clary.aws.paging import PageTokens
 from clary.aws.s3_gate import S3Gate
 from clary.aws.sigv4 import Credential, CredentialLookup
@@ -36,6 +35,7 @@ from clary.base.settings import Settings
 from clary.compute.local import LocalCompute
 from clary.compute.port import Capabilities, LaunchFailed
 from clary.console.app import Console
+from clary.console.operations import Operations
 from clary.console.sign_in import SignIn
 from clary.controller.act import Actor
 from clary.controller.loop import Controller
@@ -66,7 +66,7 @@ from clary.service.search import Search
 from clary.service.sessions import Sessions
 from clary.service.tags import TaggedJobs, Tags
 from clary.service.training_job_changes import TrainingJobChanges
-from clary.service.training_job_execution import TrainingJobExecution, TrainingJobExecutions
+from clary.service.training_job_execution import TrainingJobExecutions
 from clary.service.training_jobs import TrainingJobs
 from clary.storage.certificate import self_signed
 from clary.storage.port import Credentials, S3Address
@@ -232,13 +232,13 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             body_limit_bytes=settings.body_limit_bytes,
             throttle=Throttle(settings.throttle_rps, burst=settings.throttle_burst),
         )
-        console = _console(
+        executions = TrainingJobExecutions(store=store, observe=compute.observe)
+        console = Console(
             gateway,
-            TrainingJobExecutions(store=store, observe=compute.observe),
+            operations=Operations(gateway, executions, user=_user(credentials, settings), region=settings.region),
             sign_in=SignIn(home.token_key(), access_key_id=credentials.access_key_id, clock=clock),
             clock=clock,
-            user=_user(credentials, settings),
-            region=settings.region,
+            version=metadata.version("clary"),
         )
         await stack.enter_async_context(_background(controller.run()))
         await stack.enter_async_context(_background(engine.run()))
@@ -312,37 +312,6 @@ def _python_paths(prefix: Path) -> tuple[str, ...]:
 def _ecr_helper(profile: str) -> tuple[str, ...]:
     """A program of its own: the instance program, which starts it, is to import no AWS client."""
     return (sys.executable, "-P", "-m", "clary.cli.ecr_login", profile) if profile else ()
-
-
-def _console(
-    gateway: Gateway,
-    executions: TrainingJobExecutions,
-    *,
-    sign_in: SignIn,
-    clock: SystemClock,
-    user: Credential,
-    region: str,
-) -> Console:
-    """The console before the gateway, whose operations it asks as the user with the client key pair."""
-
-    async def ask(service: str, operation: str, params: dict[str, Any]) -> Any:
-        return msgspec.to_builtins(await gateway.call(service, operation, params, user))
-
-    async def execution(training_job_name: str) -> TrainingJobExecution:
-        context = RequestContext(request_id="console", account_id=user.account_id, region=region, caller=user)
-        return await executions.describe(context, {"TrainingJobName": training_job_name})
-
-    return Console(
-        gateway,
-        ask=ask,
-        execution=execution,
-        sign_in=sign_in,
-        clock=clock,
-        user=user.principal_arn,
-        account_id=user.account_id,
-        region=region,
-        version=metadata.version("clary"),
-    )
 
 
 def _user(client: ClientCredentials, settings: Settings) -> Credential:

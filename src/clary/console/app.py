@@ -47,10 +47,10 @@ from clary.console.job_page import delete_job, job_delete_page, job_page, stop_j
 from clary.console.jobs_page import jobs_page
 from clary.console.logs_page import log_file, logs_page
 from clary.console.metrics_page import metrics_page
+from clary.console.operations import Operations
 from clary.console.sign_in import SESSION_GOOD_FOR_S, LinkRefused, Session, SignIn
 from clary.console.static_files import StaticFiles
-from clary.console.visit import Ask, BadAddress, NoSuchPage, Visit
-from clary.service.training_job_execution import TrainingJobExecution
+from clary.console.visit import BadAddress, NoSuchPage, Visit
 
 _PARTS = frozenset({"rows", "live", "lines"})
 _STOP_POLLING = 286
@@ -79,29 +79,24 @@ _log = get_logger("console")
 
 
 class Console:
-    """The application. `ask` and `execution` are the operations, on behalf of `user` (an ARN); `beneath` has the rest."""
+    """The application; `beneath` has all that is none of its business."""
 
     def __init__(
         self,
         beneath: ASGIApp,
         *,
-        ask: Ask,
-        execution: Callable[[str], Awaitable[TrainingJobExecution]],
+        operations: Operations,
         sign_in: SignIn,
         clock: Clock,
-        user: str,
-        account_id: str,
-        region: str,
         version: str,
     ) -> None:
         self._beneath = beneath
-        self._ask = ask
-        self._execution = execution
+        self._operations = operations
         self._sign_in = sign_in
         self._clock = clock
-        self._user = user
-        self._account_id = account_id
-        self._region = region
+        self._user = operations.user.principal_arn
+        self._account_id = operations.user.account_id
+        self._region = operations.region
         self._version = version
         self._static = StaticFiles()
 
@@ -164,7 +159,7 @@ class Console:
         if file is not None:
             name, content = await file(visit, *names)
             disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}".encode()
-            return Answer(200, TEXT, content, ((b"content-disposition", disposition),))
+            return Answer(200, TEXT, b"" if asked.is_head else content, ((b"content-disposition", disposition),))
         page, names = _route(_PAGES, segments)
         if page is None:
             raise NoSuchPage("There is no such page.")
@@ -206,8 +201,8 @@ class Console:
             return self._frame(asked, session, title, section, crumbs, notice=notice, has_twin=has_twin)
 
         return Visit(
-            ask=self._ask,
-            execution=self._execution,
+            ask=self._operations.ask,
+            execution=self._operations.execution,
             query=asked.query,
             now=self._clock.now(),
             account_id=self._account_id,
