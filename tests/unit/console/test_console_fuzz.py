@@ -43,7 +43,7 @@ def test_every_address_has_a_well_formed_answer(method, segments, query, cookie,
         )
     finally:
         HOUSE.cookie = session
-    assert answer.status < 500 or segments[:1] == ["sign-in"]
+    assert answer.status < 500 or (method == "HEAD" and "sign-in" in segments)
     assert "Traceback" not in answer.body.decode(errors="replace")
     if answer.status == 200 and answer.headers["content-type"] == "application/json":
         assert answer.json is not None
