@@ -49,8 +49,7 @@
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { target, xhr, requestConfig } = event.detail;
     if (lines !== null && lines.contains(target)) return;
-    if (xhr.status !== 200) return;
-    const same = shown === `${requestConfig.path}\n${xhr.responseText}`;
+    const same = xhr.status === 200 && shown === `${requestConfig.path}\n${xhr.responseText}`;
     if (same || isHeld(target) || isHeld(document.getElementById("job-head"))) event.detail.shouldSwap = false;
     else shown = `${requestConfig.path}\n${xhr.responseText}`;
   });
@@ -107,7 +106,8 @@
     if (target.id === "tail" && isSelectedIn(lines)) event.detail.shouldSwap = false;
     else before = { height: lines.scrollHeight, top: lines.scrollTop, follows: target.id === "tail", atEnd };
   });
-  document.addEventListener("htmx:afterSwap", () => {
+  // Not htmx:afterSwap: that is told of each new element, and the last answer has none.
+  document.addEventListener("htmx:afterRequest", () => {
     if (before === null) return;
     const was = before;
     before = null;
