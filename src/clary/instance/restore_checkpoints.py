@@ -171,6 +171,8 @@ class RestoreCheckpoints:
         manifest.chmod(0o644)
 
     def _tell(self, progress: Progress, pace: Pace) -> None:
+        if not progress.objects_total:
+            return  # a first run has none, and "0 of 0 objects" would stay in its history for the channels before
         rate = pace.bytes_per_s(progress.bytes_done, time.monotonic())
         self.message = progress_message(_NAME, progress, rate)
         self._progress(channel_progress(_NAME, progress, rate))

@@ -92,9 +92,10 @@ class TestRestoring:
         assert objects(s) == before | {"ckpt/v2/new": b"n"}
 
     def test_nothing_to_restore_is_fine(self, scene):
-        """The manifest has only the first line (observed)."""
+        """The manifest has only the first line (observed), and no progress is told of nothing."""
         s = scene()
         assert s.go().failure is None
+        assert not any("checkpoints" in (snapshot.message or "") for snapshot in s.snapshots)
         assert list(s.in_opt_ml("checkpoints").iterdir()) == []
         assert s.in_opt_ml("input/data/checkpoints-manifest").read_text() == "ckpt/v2\n"
 
