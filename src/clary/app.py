@@ -31,6 +31,7 @@ from clary.base.arn import partition
 from clary.base.clock import SystemClock
 from clary.base.files import AlreadyLocked, exclusive_lock, write_atomically
 from clary.base.home import ClientCredentials, Home, ServerInfo
+from clary.base.kept_port import kept_listener
 from clary.base.settings import Settings
 from clary.compute.local import LocalCompute
 from clary.compute.port import Capabilities, LaunchFailed
@@ -44,6 +45,7 @@ from clary.controller.tasks import Site
 from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.model import Program
 from clary.jobs.task import StorageGrant
+from clary.keys.key_store import KeyStore
 from clary.logs.files import FileLogStore
 from clary.logs.metric_files import FileMetricSeries
 from clary.runtimes import choice, fuse, overlays, volumes
@@ -58,6 +60,11 @@ from clary.service.batch_metrics import BatchMetrics
 from clary.service.data_checks import DataChecks
 from clary.service.identity import Identity
 from clary.service.images import ImageCatalogue, InvalidCatalogue, load_catalogue
+from clary.service.kms_aliases import KmsAliases
+from clary.service.kms_cryptography import KmsCryptography
+from clary.service.kms_for_storage import kms_for_storage
+from clary.service.kms_key_ids import KeyIds
+from clary.service.kms_keys import KmsKeys
 from clary.service.log_streams import LogStreams
 from clary.service.metrics import Metrics
 from clary.service.operations import services
@@ -113,6 +120,10 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             tls_listener = stack.enter_context(_listener("tls_listen", *settings.tls_listen))
         clock = SystemClock()
         credentials = home.credentials()
+        tokens = PageTokens(home.token_key())
+        keys = KeyStore(home.kms, clock=clock)
+        key_ids = KeyIds(keys, region=settings.region, account_id=settings.account_id)
+        kms_listener = stack.enter_context(kept_listener(home.kms / "port"))
 
         s3 = EmbeddedS3(
             home.root,
@@ -120,7 +131,21 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             region=settings.region,
             account_id=settings.account_id,
             s3_port=settings.s3_port or None,
+            kms_url=f"http://{_authority(kms_listener)}",
         )
+        kms = (
+            KmsKeys(keys, key_ids, tokens=tokens, clock=clock),
+            KmsAliases(keys, key_ids, tokens=tokens, clock=clock),
+            KmsCryptography(key_ids),
+        )
+        store_kms = kms_for_storage(
+            {name: handler for some in kms for name, handler in some.handlers().items()},
+            store=lambda: s3.credentials,
+            clock=clock,
+            account_id=settings.account_id,
+            region=settings.region,
+        )
+        await stack.enter_async_context(_http(store_kms, [(kms_listener, None)]))
         await s3.start()
         stack.push_async_callback(s3.stop)
         store = await SqliteStore.open(home.database)
@@ -182,10 +207,10 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             callers=callers,
             clock=clock,
             region=settings.region,
+            find_key=key_ids.usable_id,
         )
         await gate.start()
         stack.push_async_callback(gate.close)
-        tokens = PageTokens(home.token_key())
         algorithm_store = store.algorithms()
         algorithms = Algorithms(store=algorithm_store, images=images, tokens=tokens, clock=clock)
         training_jobs = TrainingJobs(
@@ -201,6 +226,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
             ),
             tokens=tokens,
             clock=clock,
+            find_key=key_ids.usable_id,
             capabilities=lambda program: _capabilities(program, compute, volume_setting, settings),
             submit=controller.submit,
             wake=controller.wake,
@@ -220,6 +246,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
                 ),
                 sts=Identity(sessions, clock=clock),
                 iam=Roles(since=home.created_at()),
+                kms=kms,
                 logs=LogStreams(FileLogStore(home.logs, clock=clock), tokens),
                 monitoring=Metrics(series, tokens=tokens, clock=clock),
                 sagemaker_metrics=BatchMetrics(series, store=store, clock=clock),

@@ -5,14 +5,14 @@ its keys; whoever is proved here may do everything there. Bodies pass as streams
 
 The store goes on checking what it can: a payload hash given by the caller is signed again, so that an altered body is
 refused there; checksums, conditions and ranges are its business alone. The gate smooths where the store differs from
-S3: buckets made twice, aws-chunked uploads, the old presigned form, X-Amz-Expected-Bucket-Owner. SSE-KMS under the
-account's own default key becomes SSE-S3, and under a key that is named it is refused.
+S3: buckets made twice, aws-chunked uploads, the old presigned form, X-Amz-Expected-Bucket-Owner, and troubles with KMS
+keys (`s3_encryption`).
 """
 
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
@@ -29,6 +29,7 @@ from clary.aws.canonical import Request, headers_by_name, query_pairs
 from clary.aws.errors import AwsError
 from clary.aws.refusals import Cause, Refused
 from clary.aws.s3_body import Incoming, UploadBody, upload_body
+from clary.aws.s3_encryption import KEY_ID, Encryption, FindKey
 from clary.aws.sigv4 import UNSIGNED_PAYLOAD, Credential, CredentialLookup, SigningKeys
 from clary.base.clock import Clock
 from clary.base.telemetry import Seldom, get_logger
@@ -40,7 +41,6 @@ _HOP_BY_HOP = {
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer", b"transfer-encoding",
     b"upgrade",
 }  # fmt: skip
-_ENCRYPTION = b"x-amz-server-side-encryption"
 # Headers of the caller's own proof and of his own connection; what of the body the store must know, `s3_body` says.
 _NOT_FORWARDED = _HOP_BY_HOP | {
     b"accept-encoding", b"authorization", b"content-length", b"date", b"expect", b"forwarded", b"host",
@@ -63,11 +63,19 @@ _logger = get_logger("aws", part="s3_gate")
 class S3Gate:
     """An ASGI application for S3 alone. `start` and `close` open and close its connections to the store.
 
-    `credential` is the store's, `callers` finds those of our callers, `region` is the store's region.
+    `credential` is the store's, `callers` finds those of our callers, `region` is the store's region, `find_key` knows the
+    keys of KMS.
     """
 
     def __init__(
-        self, upstream_url: str, credential: Credential, *, callers: CredentialLookup, clock: Clock, region: str
+        self,
+        upstream_url: str,
+        credential: Credential,
+        *,
+        callers: CredentialLookup,
+        clock: Clock,
+        region: str,
+        find_key: FindKey,
     ) -> None:
         self._upstream_url = upstream_url.rstrip("/")
         self._upstream_host = urlsplit(upstream_url).netloc.encode()
@@ -77,6 +85,7 @@ class S3Gate:
         self._region = region
         self._signing_keys = SigningKeys()
         self._session: aiohttp.ClientSession | None = None
+        self._encryption = Encryption(find_key)
         self._seldom = Seldom(_logger)
 
     async def start(self) -> None:
@@ -116,7 +125,7 @@ class S3Gate:
         try:
             caller, payload_hash, seed = self._prove(asked.request)
             _check_owner(asked, caller)
-            _check_encryption(asked)
+            asked.kms_key = self._encryption.key_of(asked.headers)
             body = upload_body(incoming, asked.headers, payload_hash=payload_hash, seed=seed)
             async with self._forward(asked, payload_hash, body) as response:
                 await self._relay(asked, response, incoming, answer, body)
@@ -149,6 +158,8 @@ class S3Gate:
     ) -> None:
         """Pass the store's answer on, put right where it is not S3's."""
         if response.status < 400:
+            if asked.sets_default_encryption():
+                await self._encryption.complete_default(asked.path.rstrip(b"/"), self._ask)
             await _stream(response, incoming, answer)
             return
         document = await response.read()  # an error is a short document
@@ -166,6 +177,10 @@ class S3Gate:
             # The body was complete, or we had not ended it: what the store calls incomplete is a wrong checksum.
             raise AwsError(
                 code="BadDigest", message="The checksum you specified did not match the calculated checksum."
+            )
+        elif response.status == 500:
+            await self._encryption.explain(
+                asked.request.method, asked.path, asked.query, headers_by_name(asked.forwarded_headers()), self._ask
             )
         await answer.whole(response.status, _returned(response), document, keep_alive=keep_alive)
 
@@ -210,6 +225,29 @@ class S3Gate:
             allow_redirects=False,
         )
 
+    async def _ask(self, method: str, path: bytes, query: bytes, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        """The store's answer to a request of our own."""
+        if self._session is None:
+            raise RuntimeError("the gate has not been started")
+        headers = [(b"host", self._upstream_host), (b"content-type", b"application/xml")]
+        headers += sigv4.sign(
+            Request(method=method, raw_path=path, query=query, headers=headers, body=body),
+            credential=self._credential,
+            region=self._region,
+            service="s3",
+            now=self._clock.now(),
+            signing_keys=self._signing_keys,
+        )
+        target = self._upstream_url.encode() + path + (b"?" + query if query else b"")
+        async with self._session.request(
+            method,
+            URL(target.decode("latin-1"), encoded=True),
+            headers=CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers),
+            data=body or None,
+            allow_redirects=False,
+        ) as response:
+            return response.status, response.headers, await response.read()
+
     def _prove_old(self, request: Request) -> Credential:
         """Who made a presigned URL of the old form. A bucket's path is signed with a slash at its end, sent or not."""
         try:
@@ -222,7 +260,9 @@ class S3Gate:
 
 
 class _Asked:
-    """A request, and the same as the store is to get it: `path` and `query` as they stood on the wire."""
+    """A request, and the same as the store is to get it: `path` and `query` as they stood on the wire. `kms_key` is the id of
+    the key that it asks for.
+    """
 
     def __init__(self, scope: Scope) -> None:
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
@@ -230,6 +270,7 @@ class _Asked:
             method=scope["method"], raw_path=raw_path, query=scope["query_string"], headers=scope["headers"]
         )
         self.headers = headers_by_name(scope["headers"])
+        self.kms_key: bytes | None = None
         self.path = self._bucket_of_host() + raw_path
         # Signers may move headers into the query; there the store would not look for them.
         moved = [(name.lower(), value) for name, value in query_pairs(self.request.query)]
@@ -254,17 +295,22 @@ class _Asked:
         for name, value in [*self.request.headers, *self._moved]:
             key = name.lower()
             kept = _own_codings(value) if key == b"content-encoding" else value
-            if key == _ENCRYPTION and kept == b"aws:kms":
-                kept = b"AES256"  # see `_check_encryption`
+            if key == KEY_ID and self.kms_key is not None:
+                continue
             if kept and key not in _NOT_FORWARDED and not key.startswith(_NOT_FORWARDED_PREFIXES):
                 forwarded.append((key, kept))
-        return forwarded
+        return forwarded if self.kms_key is None else [*forwarded, (KEY_ID, self.kms_key)]
 
     def creates_bucket(self) -> bool:
         """Whether this is CreateBucket."""
         bucket, _, key = self.path[1:].partition(b"/")
         names = {part.partition(b"=")[0] for part in self.query.split(b"&")}
         return self.request.method == "PUT" and bucket != b"" and key == b"" and names <= {b"", b"x-id"}
+
+    def sets_default_encryption(self) -> bool:
+        """Whether this is PutBucketEncryption."""
+        names = {part.partition(b"=")[0] for part in self.query.split(b"&")}
+        return self.request.method == "PUT" and b"encryption" in names and b"/" not in self.path[1:].rstrip(b"/")
 
     def _bucket_of_host(self) -> bytes:
         """The path's first part when the bucket stands in the name of the host (`bucket.localhost`), else nothing."""
@@ -354,20 +400,3 @@ def _check_owner(asked: _Asked, caller: Credential) -> None:
     for name in (b"x-amz-expected-bucket-owner", b"x-amz-source-expected-bucket-owner"):
         if asked.headers.get(name, caller.account_id.encode()) != caller.account_id.encode():
             raise AwsError(code="AccessDenied", message="Access Denied", http_status=403)
-
-
-def _check_encryption(asked: _Asked) -> None:
-    """Without a KMS nothing can be sealed with its keys, and leaving the object open would not be what was asked.
-
-    `aws:kms` without a key leaves the key to the service: there the store's own key does, and the answer says AES256.
-    SDK v2 asks for that with every sourcedir.tar.gz. Source: S3 API, x-amz-server-side-encryption.
-    """
-    wanted = asked.headers.get(_ENCRYPTION, b"")
-    named = any(asked.headers.get(_ENCRYPTION + suffix) for suffix in (b"-aws-kms-key-id", b"-context"))
-    if wanted.startswith(b"aws:kms:") or (wanted == b"aws:kms" and named):
-        raise AwsError(
-            code="NotImplemented",
-            message="Server-side encryption with KMS keys of your own is not supported yet. Use AES256, aws:kms without a "
-            "key or a context, or none.",
-            http_status=501,
-        )

@@ -21,6 +21,11 @@ def kms_alias_arn(region: str, account_id: str, alias: str) -> str:
     return f"arn:{partition(region)}:kms:{region}:{account_id}:{alias}"
 
 
+def kms_key_arn(region: str, account_id: str, key_id: str) -> str:
+    """The ARN of a KMS key by its id."""
+    return f"arn:{partition(region)}:kms:{region}:{account_id}:key/{key_id}"
+
+
 def partition(region: str) -> str:
     """The partition of a region: "aws" unless it is one of the separate ones."""
     if region.startswith("cn-"):

@@ -11,6 +11,7 @@
       run/               pipes
       tls/               the generated certificate of the TLS listener, and its key
       s3/                the embedded object store (storage)
+      kms/               the keys of KMS (keys)
       cache/             objects of File mode channels, for the next job (storage); only if it is switched on
 
 Used by `app` and `cli`. Rooms get their own directories passed in.
@@ -58,6 +59,7 @@ class Home:
         self.database = root / "jobs.db"
         self.logs = root / "logs"
         self.s3 = root / "s3"
+        self.kms = root / "kms"
         self.tls = root / "tls"
         self._credentials = root / "credentials.json"
         self._server = root / "server.json"

@@ -8,7 +8,6 @@ from clary.base.clock import Instant
 from clary.jobs.model import CheckpointConfig, OutputDataConfig, Program, S3DataSource, TrainingJob
 from clary.jobs.policy import remaining_runtime_s
 from clary.jobs.task import HostGroup, InstanceTask, instance_name
-from clary.storage.port import DEFAULT_KMS_KEY
 from clary.storage.session_policy import Grant
 from clary.storage.uri import parse_s3_uri
 
@@ -94,10 +93,9 @@ def instance_task(job: TrainingJob, host: str, *, site: Site, now: Instant) -> I
 
 
 def _kms_key_id(output: OutputDataConfig) -> str | None:
-    """The key for artifacts: the account's own for S3 by its alias, also where its ARN was given."""
-    if output.kms_key_id and output.kms_key_id.endswith(f":{DEFAULT_KMS_KEY}"):
-        return DEFAULT_KMS_KEY
-    return output.kms_key_id or None
+    """The key for artifacts, an alias or a key id also where its ARN was given: SeaweedFS takes ARNs of one partition alone."""
+    name = (output.kms_key_id or "").rpartition(":")[2]
+    return name.removeprefix("key/") or None
 
 
 def _file_systems(job: TrainingJob, site: Site) -> dict[str, str]:

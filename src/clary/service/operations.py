@@ -30,6 +30,27 @@ OPERATIONS: dict[str, frozenset[str]] = {
     "sagemaker-metrics": frozenset({"BatchGetMetrics", "BatchPutMetrics"}),
     "sts": frozenset({"AssumeRole", "GetCallerIdentity", "GetSessionToken"}),
     "iam": frozenset({"GetRole", "SimulatePrincipalPolicy"}),
+    "kms": frozenset(
+        {
+            "CancelKeyDeletion",
+            "CreateAlias",
+            "CreateKey",
+            "Decrypt",
+            "DeleteAlias",
+            "DescribeKey",
+            "DisableKey",
+            "EnableKey",
+            "Encrypt",
+            "GenerateDataKey",
+            "GenerateDataKeyWithoutPlaintext",
+            "ListAliases",
+            "ListKeys",
+            "ListResourceTags",
+            "ReEncrypt",
+            "ScheduleKeyDeletion",
+            "UpdateAlias",
+        }
+    ),
 }
 """What Clary claims to answer, by service; `services` holds itself to it."""
 
@@ -50,6 +71,7 @@ def services(
     sagemaker_metrics: Operations,
     sts: Operations,
     iam: Operations,
+    kms: Iterable[Operations],
 ) -> tuple[Service, ...]:
     """The services, each with its operations. Raises ValueError if they are not those that are claimed."""
     handlers: dict[str, Mapping[str, Handler]] = {
@@ -59,6 +81,7 @@ def services(
         "sagemaker-metrics": sagemaker_metrics.handlers(),
         "sts": sts.handlers(),
         "iam": iam.handlers(),
+        "kms": {name: handler for some in kms for name, handler in some.handlers().items()},
     }
     if {name: frozenset(served) for name, served in handlers.items()} != OPERATIONS:
         raise ValueError("the operations that are served are not those that are claimed")

@@ -4,11 +4,11 @@ Called by `training_jobs`; pure. Source: the cross-field rules of SageMaker's do
 comment says otherwise.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal
 
-from clary.aws.errors import ResourceLimitExceeded, ValidationException
-from clary.base.arn import kms_alias_arn
+from clary.aws.errors import AwsError, ResourceLimitExceeded, ValidationException
 from clary.compute.port import Capabilities
 from clary.jobs.instance_types import instance_type
 from clary.jobs.model import TrainingJobRequest
@@ -16,7 +16,6 @@ from clary.logs.metric_definitions import validate
 from clary.service.channel_rules import check_channel, check_fifo_names
 from clary.service.debugger_rules import check_debug_hook, check_profiler
 from clary.service.instance_groups import check_groups
-from clary.storage.port import DEFAULT_KMS_KEY
 from clary.storage.session_policy import Grant, UngrantableName, pack
 from clary.storage.uri import InvalidS3Uri, parse_s3_uri
 
@@ -119,13 +118,15 @@ def check_request(request: TrainingJobRequest, capabilities: Capabilities) -> No
     _check_capabilities(request, capabilities)
 
 
-def check_kms_key(kms_key_id: str | None, region: str, account_id: str) -> None:
-    """Artifacts are encrypted with the account's own key for S3, by its alias or the alias's ARN, or with none."""
-    if kms_key_id not in {None, "", DEFAULT_KMS_KEY, kms_alias_arn(region, account_id, DEFAULT_KMS_KEY)}:
-        raise ValidationException(
-            f"'outputDataConfig.kmsKeyId' must be {DEFAULT_KMS_KEY}, its ARN or absent: there is no key management yet, and "
-            "artifacts would not be encrypted with another key."
-        )
+def check_kms_key(kms_key_id: str | None, find_key: Callable[[str | None], object]) -> None:
+    """A key that cannot encrypt now must not wait for the artifacts to find out. Raises `ValidationException`, in KMS's own
+    words (that they are passed on is inferred).
+    """
+    if kms_key_id:
+        try:
+            find_key(kms_key_id)
+        except AwsError as error:
+            raise ValidationException(f"Invalid KmsKeyId '{kms_key_id}': {error.message}") from None
 
 
 def _check_program(request: TrainingJobRequest) -> None:

@@ -40,7 +40,7 @@ DELETING = "Deleting"
 
 
 class TrainingJobs:
-    """The operations. `submit` gives a new job to the controller; `wake` tells it, by name, that another has changed."""
+    """The operations. `find_key` answers or refuses a KMS key; `submit` gives a new job to the controller; `wake` tells it, by name, that another has changed."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class TrainingJobs:
         checks: DataChecks,
         tokens: PageTokens,
         clock: Clock,
+        find_key: Callable[[str | None], object],
         capabilities: Callable[[Program], Capabilities],
         submit: Callable[[TrainingJob], None],
         wake: Callable[[str], None],
@@ -61,6 +62,7 @@ class TrainingJobs:
         self._checks = checks
         self._tokens = tokens
         self._clock = clock
+        self._find_key = find_key
         self._capabilities = capabilities
         self._submit = submit
         self._wake = wake
@@ -81,7 +83,7 @@ class TrainingJobs:
         tags = new_tags(params)
         request, program = await self._resolve(context, params)
         check_request(request, self._capabilities(program))
-        check_kms_key(request.output_data_config.kms_key_id, context.region, context.account_id)
+        check_kms_key(request.output_data_config.kms_key_id, self._find_key)
         check_checkpoints(request.checkpoint_config, program)
         await self._checks.check(request)
         arn = training_job_arn(context.region, context.account_id, request.training_job_name)

@@ -23,6 +23,9 @@ ATTEMPTS = 3
 ASK_CHECKSUM = {"x-amz-checksum-mode": "ENABLED"}
 """The header that makes a store give the checksum of an object with its bytes. Source: S3, GetObject."""
 
+CHECKSUM = "x-amz-checksum-crc32"
+"""The header by which a store is told what the bytes of an upload must fit, and tells it of an object."""
+
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 _OF_PARTS = re.compile(r'"[0-9a-f]{32}-([1-9][0-9]*)"')
 _PIECE_BYTES = 1024 * 1024
@@ -68,10 +71,15 @@ def fits_checksum(headers: Mapping[str, str], data: bytes | bytearray | memoryvi
     For one uploaded in parts the store may have no more than a checksum of their checksums, "…-3", which is left alone: the
     parts are not known here. Source: S3, Checking object integrity.
     """
-    told = headers.get("x-amz-checksum-crc32", "")
+    told = headers.get(CHECKSUM, "")
     if not told or "-" in told or headers.get("x-amz-checksum-type", "FULL_OBJECT") != "FULL_OBJECT":
         return True
-    return told == b64encode(crc32(data).to_bytes(4, "big")).decode()
+    return told == checksum(data)
+
+
+def checksum(data: bytes | bytearray | memoryview) -> str:
+    """The CRC-32 of bytes, as S3 writes it."""
+    return b64encode(crc32(data).to_bytes(4, "big")).decode()
 
 
 class FileDigest:

@@ -19,9 +19,6 @@ from typing import Protocol
 
 import msgspec
 
-DEFAULT_KMS_KEY = "alias/aws/s3"
-"""The account's own key for S3, which need not be made. Source: KMS, AWS managed keys."""
-
 
 class StorageError(Exception):
     """The store refused a request.
@@ -155,8 +152,7 @@ class ObjectStorage(Protocol):
     def put(self, bucket: str, key: str, data: bytes | memoryview, *, kms_key_id: str | None = None) -> None:
         """Create or replace a small object in one request.
 
-        `kms_key_id` asks for SSE-KMS with that key; None leaves encryption to the bucket. A store that has no KMS encrypts with
-        a key of its own for `DEFAULT_KMS_KEY`, and refuses others.
+        `kms_key_id` asks for SSE-KMS with that key; None leaves encryption to the bucket.
         """
         ...
 

@@ -13,9 +13,8 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from os.path import commonprefix
 
-from clary.storage.integrity import ASK_CHECKSUM, ATTEMPTS, Corrupt, fits_checksum
+from clary.storage.integrity import ASK_CHECKSUM, ATTEMPTS, CHECKSUM, Corrupt, checksum, fits_checksum
 from clary.storage.port import (
-    DEFAULT_KMS_KEY,
     CredentialsProvider,
     NoSuchBucket,
     NoSuchKey,
@@ -131,12 +130,13 @@ class S3Storage:
     def put(self, bucket: str, key: str, data: bytes | memoryview, *, kms_key_id: str | None = None) -> None:
         """See `port.ObjectStorage`."""
         self._check_write(bucket, key)
-        self._wire.request("PUT", bucket, key, headers=self._encryption(bucket, kms_key_id), body=data)
+        headers = _encryption(kms_key_id) | {CHECKSUM: checksum(data)}
+        self._wire.request("PUT", bucket, key, headers=headers, body=data)
 
     def open_writer(self, bucket: str, key: str, *, kms_key_id: str | None = None) -> AbstractContextManager[Writer]:
         """See `port.ObjectStorage`."""
         self._check_write(bucket, key)
-        headers = self._encryption(bucket, kms_key_id)
+        headers = _encryption(kms_key_id)
         return S3Writer(self._wire, bucket, key, headers, lambda: self.abort_uploads(bucket, {key}))
 
     def abort_uploads(self, bucket: str, keys: Collection[str]) -> int:
@@ -188,13 +188,6 @@ class S3Storage:
             self._seaweedfs[bucket] = answer.is_seaweedfs
         return self._seaweedfs[bucket]
 
-    def _encryption(self, bucket: str, kms_key_id: str | None) -> dict[str, str]:
-        if kms_key_id is None:
-            return {}
-        if kms_key_id == DEFAULT_KMS_KEY and self._is_seaweedfs(bucket):
-            return {"x-amz-server-side-encryption": "AES256"}  # it answers 500 to aws:kms without a KMS behind it
-        return {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id": kms_key_id}
-
     def _check_key(self, bucket: str, key: str) -> None:
         """Refuse a key that the store would bend. Only such keys cost the question whose store it is."""
         if not key:
@@ -206,6 +199,12 @@ class S3Storage:
         """The same, and that the bucket is there: SeaweedFS would create it."""
         self._is_seaweedfs(bucket)
         self._check_key(bucket, key)
+
+
+def _encryption(kms_key_id: str | None) -> dict[str, str]:
+    if kms_key_id is None:
+        return {}
+    return {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id": kms_key_id}
 
 
 def _is_made_of_md5(answer: Answer) -> bool:

@@ -1,5 +1,7 @@
 """A stream into one S3 object: one PUT if it is small, else a multipart upload that is completed or abandoned.
 
+Each body goes with its CRC-32, which the store holds it against: what was damaged on its way is sent again.
+
 An upload whose beginning was asked for twice may have begun twice: what is under its key then is abandoned too.
 
 Called by `s3`. Memory is bounded by (PARTS_IN_FLIGHT + 1) parts; a part has 8 MiB for the first 1,250 parts and doubles
@@ -11,11 +13,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 from xml.sax.saxutils import escape
 
 from clary.base.telemetry import get_logger
-from clary.storage.integrity import etag_of_parts
+from clary.storage.integrity import CHECKSUM, checksum, etag_of_parts
 from clary.storage.port import AccessDenied, NoSuchKey, StorageError
 from clary.storage.s3_wire import S3Wire, element
 
@@ -30,6 +32,13 @@ _log = get_logger("storage")
 def part_bytes(number: int) -> int:
     """The size of part `number` (from 1) in bytes."""
     return int(PART_BYTES * 2 ** ((number - 1) // _PARTS_PER_SIZE))
+
+
+class _Part(NamedTuple):
+    """One that the store has."""
+
+    etag: str
+    checksum: str
 
 
 class S3Writer:
@@ -47,7 +56,7 @@ class S3Writer:
         self._part = 1
         self._upload_id = ""
         self._strays = False
-        self._parts: deque[Future[str]] = deque()
+        self._parts: deque[Future[_Part]] = deque()
         self._stop = threading.Event()
         self._free = threading.Semaphore(PARTS_IN_FLIGHT)
         self._pool = ThreadPoolExecutor(PARTS_IN_FLIGHT, thread_name_prefix="upload")
@@ -74,7 +83,8 @@ class S3Writer:
                 return
             if not self._upload_id:
                 body = bytes(self._buffer)
-                self._wire.request("PUT", self._bucket, self._key, headers=self._headers, body=body)
+                headers = {**self._headers, CHECKSUM: checksum(body)}
+                self._wire.request("PUT", self._bucket, self._key, headers=headers, body=body)
                 return
             if self._buffer:
                 self._send_part()
@@ -92,7 +102,8 @@ class S3Writer:
             raise StorageError("the object is too large for S3's 10,000 parts", code="EntityTooLarge")
         if not self._upload_id:
             self._strays = True
-            answer = self._wire.request("POST", self._bucket, self._key, query={"uploads": ""}, headers=self._headers)
+            headers = {**self._headers, "x-amz-checksum-algorithm": "CRC32"}
+            answer = self._wire.request("POST", self._bucket, self._key, query={"uploads": ""}, headers=headers)
             self._strays = answer.repeated
             self._upload_id = element(answer.body, "UploadId")
         self._free.acquire()
@@ -103,20 +114,28 @@ class S3Writer:
             if part.done():
                 part.result()  # raises the first failure here, instead of after gigabytes more
 
-    def _put_part(self, number: int, body: bytearray) -> str:
+    def _put_part(self, number: int, body: bytearray) -> _Part:
         try:
             query = {"partNumber": str(number), "uploadId": self._upload_id}
+            told = checksum(body)
             answer = self._wire.request(
-                "PUT", self._bucket, self._key, query=query, body=memoryview(body), stop=self._stop
+                "PUT",
+                self._bucket,
+                self._key,
+                query=query,
+                headers={CHECKSUM: told},
+                body=memoryview(body),
+                stop=self._stop,
             )
-            return answer.headers["etag"]
+            return _Part(answer.headers["etag"], told)
         finally:
             self._free.release()
 
-    def _complete(self, etags: list[str]) -> None:
+    def _complete(self, done: list[_Part]) -> None:
         parts = "".join(
-            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
-            for number, etag in enumerate(etags, start=1)
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(part.etag)}</ETag>"
+            f"<ChecksumCRC32>{part.checksum}</ChecksumCRC32></Part>"
+            for number, part in enumerate(done, start=1)
         )
         try:
             self._wire.request(
@@ -127,7 +146,7 @@ class S3Writer:
                 body=f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode(),
             )
         except StorageError as error:
-            if error.code != "NoSuchUpload" or not self._is_there(etags):
+            if error.code != "NoSuchUpload" or not self._is_there([part.etag for part in done]):
                 raise
 
     def _is_there(self, etags: list[str]) -> bool:

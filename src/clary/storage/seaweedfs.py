@@ -71,7 +71,8 @@ class _Process:
 class EmbeddedS3:
     """One supervised store under `home/s3`. `start` and `stop` are called once each, from one event loop.
 
-    `s3_port` fixes the port of the S3 endpoint; `memory_limit_mib` is the soft limit of the program's heap.
+    `s3_port` fixes the port of the S3 endpoint; `memory_limit_mib` is the soft limit of the program's heap;
+    `kms_url` is where it asks for the keys of SSE-KMS, which is refused without.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class EmbeddedS3:
         account_id: str = "000000000000",
         s3_port: int | None = None,
         memory_limit_mib: int = 512,
+        kms_url: str | None = None,
         binary: Path | None = None,
     ) -> None:
         self.region = region
@@ -92,6 +94,7 @@ class EmbeddedS3:
         self._account_id = account_id
         self._s3_port = s3_port
         self._memory_limit_mib = memory_limit_mib
+        self._kms_url = kms_url
         self._binary = binary
         self._keys = SigningKeys()
         self._log = get_logger("storage", store="seaweedfs")
@@ -194,9 +197,10 @@ class EmbeddedS3:
         saved = files.load_ports(self._directory)
         if saved is not None and self._s3_port not in {None, saved.s3}:
             saved = None
-        if await self._adopt(binary, saved):
+        s3_json = files.s3_json(self._secrets, region=self.region, kms_url=self._kms_url)
+        if await self._adopt(binary, saved if files.configured(self._directory, s3_json) else None):
             return
-        files.write_configuration(self._directory, self._secrets)
+        files.write_configuration(self._directory, self._secrets, s3_json=s3_json)
         for attempt in range(3):
             self._ports = (
                 saved if saved is not None and attempt == 0 and saved.free() else files.choose_ports(self._s3_port)

@@ -171,19 +171,44 @@ def choose_ports(s3_port: int | None) -> Ports:
     return Ports(s3=found[0], filer=found[1], master=found[2], volume=found[3], admin=found[4])
 
 
-def write_configuration(directory: Path, kept: Secrets) -> None:
+def write_configuration(directory: Path, kept: Secrets, *, s3_json: bytes) -> None:
     """Write the files that the program reads at its start, all of mode 0600."""
     pair = self_signed(base64.b64decode(kept.certificate_seed), common_name="clary store")
     write_atomically(directory / "certificate.pem", pair.certificate)
     write_atomically(directory / "key.pem", pair.private_key)
     write_atomically(directory / "security.toml", _security_toml(kept).encode())
+    write_atomically(directory / "s3.json", s3_json)
+    write_atomically(directory / "iam.json", msgspec.json.encode(_iam(kept)))
+
+
+def configured(directory: Path, s3_json: bytes) -> bool:
+    """Whether a program that runs on this directory was started with this `s3.json`."""
+    try:
+        return (directory / "s3.json").read_bytes() == s3_json
+    except FileNotFoundError:
+        return False
+
+
+def s3_json(kept: Secrets, *, region: str, kms_url: str | None) -> bytes:
+    """The only identity, and the KMS at `kms_url` that is asked for data keys, with that identity's keys."""
     identity = {
         "name": _IDENTITY,
         "credentials": [{"accessKey": kept.access_key_id, "secretKey": kept.secret_access_key}],
         "actions": ["Admin", "Read", "List", "Tagging", "Write"],
     }
-    write_atomically(directory / "s3.json", msgspec.json.encode({"identities": [identity]}))
-    write_atomically(directory / "iam.json", msgspec.json.encode(_iam(kept)))
+    document: dict[str, object] = {"identities": [identity]}
+    if kms_url is not None:
+        # Its other type, "local", keeps the keys in memory: what it encrypted is lost with its process.
+        provider = {
+            "type": "aws",
+            "region": region,
+            "endpoint": kms_url,
+            "access_key": kept.access_key_id,
+            "secret_key": kept.secret_access_key,
+            "cache_enabled": False,  # else what is under a disabled key can be read for an hour more
+        }
+        document["kms"] = {"default_provider": _IDENTITY, "providers": {_IDENTITY: provider}}
+    return msgspec.json.encode(document)
 
 
 def command(binary: Path, directory: Path, ports: Ports) -> list[str]:
