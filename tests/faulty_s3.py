@@ -21,7 +21,7 @@ from urllib.parse import parse_qs
 _ERRORS = {"500": "InternalError", "503": "SlowDown"}
 FAULTS = (*_ERRORS, "hang-up", "reset", "truncated", "slow", "flip")
 REFUSALS = (*_ERRORS, "hang-up", "half-read")
-"""Of an upload, which the store never sees."""
+"""Of an upload, which the store never sees. One that is "damaged" comes with a bit changed."""
 LOSSES = ("lost", "late-500", "cut", "slow")
 """Of an upload, which the store has done: no answer comes, or another, or one that ends in the middle of its head."""
 UPLOADS = ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
@@ -64,6 +64,13 @@ def operation_of(method, path, query):
     return None
 
 
+def flipped(data):
+    """The same with one bit changed."""
+    data = bytearray(data)
+    data[random.randrange(len(data))] ^= 1
+    return bytes(data)
+
+
 def _handler(s3):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -77,6 +84,8 @@ def _handler(s3):
             body = self.rfile.read(length // 2 if fault == "half-read" else length)
             if callable(fault):
                 fault()
+            if fault == "damaged" and body:
+                body = flipped(body)
             if fault in _ERRORS:
                 self.give(int(fault), [], f"<Error><Code>{_ERRORS[fault]}</Code></Error>".encode())
             elif fault == "200-error":  # S3 may find out after it has begun a 200 (Source: S3, CompleteMultipartUpload)
@@ -110,8 +119,7 @@ def _handler(s3):
 
         def give(self, status, headers, content, fault=None):
             if fault == "flip" and content:
-                content = bytearray(content)
-                content[random.randrange(len(content))] ^= 1
+                content = flipped(content)
             self.send_response_only(status)
             for name, value in headers:
                 if name.lower() not in {"content-length", "transfer-encoding", "connection"}:

@@ -117,6 +117,39 @@ def test_a_small_archive_is_got_over_too(weed_store, weed_bucket, tmp_path):
     assert files(weed_store, weed_bucket) == {"weights": b"w" * 1000}
 
 
+# What has no bytes cannot be damaged: the first of a tree's files is empty.
+each_body = pytest.mark.parametrize(
+    ("uploader", "operation"),
+    [(archive, "UploadPart"), (tree, "PutObject"), (tree, "UploadPart"), (mirror, "PutObject"), (mirror, "UploadPart")],
+)
+
+
+@each_body
+def test_bytes_that_are_damaged_on_their_way_are_sent_again(weed_store, weed_bucket, source, uploader, operation):
+    """The store holds every body against its checksum."""
+    root, expected = source
+    with misbehaving(weed_store.endpoint_url, {operation: [None, "damaged", "damaged"]}) as s3:
+        uploader(storage_at(s3.endpoint_url, weed_store), weed_bucket, root)
+        assert s3.faults == {operation: []}
+    assert files(weed_store, weed_bucket) == expected
+    assert unfinished(weed_store, weed_bucket) == []
+
+
+@each_body
+def test_bytes_that_are_damaged_each_time_end_the_upload(weed_store, weed_bucket, source, uploader, operation):
+    """After three attempts, with S3's word for it."""
+    root, expected = source
+    with misbehaving(weed_store.endpoint_url, {operation: ["damaged"] * FOR_EVER}) as s3:
+        with pytest.raises(StorageError) as caught:
+            uploader(storage_at(s3.endpoint_url, weed_store), weed_bucket, root)
+        assert s3.seen
+    assert caught.value.code == "BadDigest"
+    assert upload_failure(caught.value).reason.startswith("ClientError: Artifact upload failed:BadDigest (400)")
+    found = files(weed_store, weed_bucket)
+    assert found == {name: expected[name] for name in found}
+    assert unfinished(weed_store, weed_bucket) == []
+
+
 @each_uploader
 @pytest.mark.parametrize("seed", range(3))
 def test_troubles_of_all_kinds_at_once_are_got_over(weed_store, weed_bucket, source, uploader, seed):
