@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 import console_examples as examples
 from clary.console.render import render
-from server import new_name, wait
+from server import new_name
 
 pytest_plugins = ["server"]
 
@@ -247,8 +247,8 @@ def test_a_job_without_metrics_says_so(console, jobs):
 def test_a_job_is_stopped_by_its_button(console, jobs, server):
     """The button stops the job; the page shows Stopping or Stopped, and in the end Stopped."""
     name = jobs.waiting()
-    wait(lambda: server.lines(name), until=bool)  # before its first line the program would not hear that it is to stop
-    page = console.page(f"/jobs/{name}")
+    page = console.page(f"/jobs/{name}/logs")
+    expect(page.get_by_text("first line")).to_be_visible()  # before that the program would not hear that it is to stop
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#job-head")).to_contain_text(re.compile("Stopp"))
     expect(page.locator("#job-head")).to_contain_text("Stopped")
