@@ -70,6 +70,7 @@ class SageMaker:
                 checks=NoChecks(),
                 tokens=tokens,
                 clock=self.clock,
+                find_key=lambda _key_id: None,
                 capabilities=lambda _program: Capabilities(),
                 submit=lambda job: self.submitted.append(job.training_job_name),
                 wake=self._wake,

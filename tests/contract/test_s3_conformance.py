@@ -344,7 +344,7 @@ def test_differs_replaced_part_is_listed_twice(s3, bucket):
 
 
 def test_differs_kms_is_an_internal_error(s3, bucket):
-    """Without a key id `aws:kms` answers 500: the gate refuses it by name."""
+    """Without a key id `aws:kms` answers 500: the gate names the account's own key."""
     assert _error(s3.put_object, Bucket=bucket, Key="k", Body=b"x", ServerSideEncryption="aws:kms") == (
         "InternalError",
         500,

@@ -17,7 +17,6 @@ import pytest
 from clary.storage.directory import DirectoryStorage
 from clary.storage.faulty import Fault, FaultyStorage
 from clary.storage.port import (
-    DEFAULT_KMS_KEY,
     AccessDenied,
     Changed,
     Credentials,
@@ -478,20 +477,6 @@ class TestS3Alone:
         assert sent == [None, "alias/mine", "alias/mine", None, None]
         assert requests[1][1]["x-amz-server-side-encryption"] == "aws:kms"
         assert "x-amz-server-side-encryption-aws-kms-key-id" in requests[1][1]["authorization"]
-
-    def test_the_accounts_own_key_is_the_stores_own(self, weed_store, weed_bucket):
-        """The embedded store has no KMS: what is to be sealed with the account's default key, it seals with its own."""
-        storage, client = s3_storage(weed_store), weed_store.client()
-        data = random.Random(3).randbytes(PART_BYTES + 5)
-        storage.put(weed_bucket, "small", b"x", kms_key_id=DEFAULT_KMS_KEY)
-        with storage.open_writer(weed_bucket, "large", kms_key_id=DEFAULT_KMS_KEY) as writer:
-            writer.write(data)
-        for key, expected in (("small", b"x"), ("large", data)):
-            found = client.get_object(Bucket=weed_bucket, Key=key)
-            assert found["ServerSideEncryption"] == "AES256"
-            assert found["Body"].read() == expected
-        with pytest.raises(StorageError, match="500"):
-            s3_storage(weed_store, retry_total_s=0.1).put(weed_bucket, "k", b"x", kms_key_id="alias/mine")
 
     def test_ten_thousand_parts_reach_two_tebibytes(self):
         """Part sizes stay at 8 MiB for the first ten GB and grow far enough for any artifact."""

@@ -22,6 +22,7 @@ import uvicorn
 from botocore.exceptions import ClientError
 
 from clary.aws.canonical import Request
+from clary.aws.errors import AwsError
 from clary.aws.s3_gate import S3Gate
 from clary.aws.sigv4 import Credential, SigningKeys, sign
 from clary.base.clock import FixedClock, SystemClock
@@ -113,6 +114,11 @@ def _serving(application, loop):
             serving.join(10)
 
 
+def _find_key(_key_id):
+    """There are no keys here: `tests/contract/test_sse_kms.py` has some."""
+    raise AwsError(code="NotFoundException", message="no such key")
+
+
 @contextlib.contextmanager
 def _gate(store, region="us-east-1", url=None):
     application = S3Gate(
@@ -121,6 +127,7 @@ def _gate(store, region="us-east-1", url=None):
         callers=_CALLERS.get,
         clock=SystemClock(),
         region=region,
+        find_key=_find_key,
     )
     store.loop.run(application.start())
     try:
@@ -325,7 +332,12 @@ def test_presigned_url_runs_out(weed_store, bucket):
     """A URL is good until its end and not after."""
     clock = FixedClock(SystemClock().now())
     application = S3Gate(
-        weed_store.endpoint_url, weed_store.embedded.credentials, callers=_CALLERS.get, clock=clock, region="us-east-1"
+        weed_store.endpoint_url,
+        weed_store.embedded.credentials,
+        callers=_CALLERS.get,
+        clock=clock,
+        region="us-east-1",
+        find_key=_find_key,
     )
     weed_store.loop.run(application.start())
     try:
@@ -623,7 +635,7 @@ def test_hang_up_while_downloading_frees_the_connection(weed_store, bucket):
     """A caller that goes away does not leave us reading the object for nobody."""
     application = S3Gate(
         weed_store.endpoint_url, weed_store.embedded.credentials, callers=_CALLERS.get, clock=SystemClock(),
-        region="us-east-1",
+        region="us-east-1", find_key=_find_key,
     )  # fmt: skip
     weed_store.client().put_object(Bucket=bucket, Key="k", Body=b"x" * 50_000_000)
     weed_store.loop.run(application.start())
@@ -665,34 +677,22 @@ def test_restart_of_the_store_is_survived(tmp_path):
         assert client.list_objects_v2(Bucket="bucket")["KeyCount"] == 3
 
 
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/mine"},
-        {"ServerSideEncryption": "aws:kms", "SSEKMSEncryptionContext": "e30="},
-        {"ServerSideEncryption": "aws:kms:dsse"},
-    ],
-)
-def test_kms_keys_are_refused_by_name(gate, s3, bucket, wanted):
-    """What cannot be sealed as asked is not stored open."""
+def test_unknown_kms_keys_are_refused_as_kms_does(gate, s3, bucket):
+    """With S3's status 400, on which no client tries again; nothing is stored open."""
+    wanted = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/nobody's"}
     for call in (s3.put_object, s3.create_multipart_upload):
-        assert _error(call, Bucket=bucket, Key="k", **wanted) == ("NotImplemented", 501)
+        assert _error(call, Bucket=bucket, Key="k", **wanted) == ("KMS.NotFoundException", 400)
+    s3.put_object(Bucket=bucket, Key="open", Body=b"x")
+    source = f"{bucket}/open"
+    assert _error(s3.copy_object, Bucket=bucket, Key="k", CopySource=source, **wanted) == ("KMS.NotFoundException", 400)
     assert _missing(s3, bucket, "k")
 
 
-def test_kms_without_a_key_is_the_stores_own_encryption(gate, s3, bucket):
-    """SDK v2 asks for it with every sourcedir.tar.gz: the object is sealed, and the answers say how."""
-    assert s3.put_object(Bucket=bucket, Key="k", Body=b"x", ServerSideEncryption="aws:kms")["ServerSideEncryption"] == (
-        "AES256"
-    )
-    upload = s3.create_multipart_upload(Bucket=bucket, Key="parts", ServerSideEncryption="aws:kms")["UploadId"]
-    part = s3.upload_part(Bucket=bucket, Key="parts", UploadId=upload, PartNumber=1, Body=b"y")
-    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
-    s3.complete_multipart_upload(Bucket=bucket, Key="parts", UploadId=upload, MultipartUpload=parts)
-    s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/k", ServerSideEncryption="aws:kms")
-    for key, body in {"k": b"x", "parts": b"y", "copy": b"x"}.items():
-        got = s3.get_object(Bucket=bucket, Key=key)
-        assert (got["ServerSideEncryption"], got["Body"].read()) == ("AES256", body)
+def test_two_layers_of_encryption_are_refused_by_name(gate, s3, bucket):
+    """What cannot be sealed as asked is not stored open."""
+    for call in (s3.put_object, s3.create_multipart_upload):
+        assert _error(call, Bucket=bucket, Key="k", ServerSideEncryption="aws:kms:dsse") == ("NotImplemented", 501)
+    assert _missing(s3, bucket, "k")
 
 
 def test_encryption_by_the_store(gate, s3, bucket):

@@ -31,7 +31,7 @@ def kept_listener(path: Path) -> Iterator[socket.socket]:
 def _bind(listener: socket.socket, saved: int | None) -> int:
     others = random.SystemRandom().sample(range(_LOWEST, _HIGHEST), _ATTEMPTS)
     for port in others if saved is None else [saved, *others]:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, OverflowError):
             listener.bind(("127.0.0.1", port))
             return port
     raise OSError(f"none of {_ATTEMPTS} ports of 127.0.0.1 can be listened on")

@@ -51,10 +51,16 @@ def test_the_size_of_the_volume_is_what_was_said_if_anything(size):
         ("", None),
         ("alias/aws/s3", "alias/aws/s3"),
         ("arn:aws:kms:us-east-1:000000000000:alias/aws/s3", "alias/aws/s3"),
+        ("arn:aws-cn:kms:cn-north-1:000000000000:alias/mine", "alias/mine"),
+        (
+            "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+            "1234abcd-12ab-34cd-56ef-1234567890ab",
+        ),
+        ("1234abcd-12ab-34cd-56ef-1234567890ab", "1234abcd-12ab-34cd-56ef-1234567890ab"),
     ],
 )
-def test_the_account_s_own_key_goes_by_its_alias(said, key):
-    """The store knows it by that."""
+def test_a_key_goes_by_its_id_or_alias(said, key):
+    """SeaweedFS takes ARNs of the partition aws alone."""
     output = OutputDataConfig(s3_output_path="s3://b/o", kms_key_id=said)
     job = make_job(request=make_request(output_data_config=output))
 

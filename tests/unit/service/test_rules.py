@@ -2,7 +2,7 @@
 
 import pytest
 
-from clary.aws.errors import ResourceLimitExceeded, ValidationException
+from clary.aws.errors import AwsError, ResourceLimitExceeded, ValidationException
 from clary.compute.port import Capabilities
 from clary.service.rules import check_kms_key, check_needed, check_request
 from clary.service.shapes import to_request
@@ -217,37 +217,22 @@ def test_a_broken_rule_is_refused_in_words(changes, text):
     assert text in refused.value.message
 
 
-@pytest.mark.parametrize(
-    ("region", "key"),
-    [
-        ("us-east-1", None),
-        ("us-east-1", ""),
-        ("us-east-1", "alias/aws/s3"),
-        ("us-east-1", "arn:aws:kms:us-east-1:000000000000:alias/aws/s3"),
-        ("cn-north-1", "arn:aws-cn:kms:cn-north-1:000000000000:alias/aws/s3"),
-    ],
-)
-def test_artifacts_may_be_sealed_with_the_account_s_own_key(region, key):
-    """By its alias or the alias's ARN."""
-    check_kms_key(key, region, "000000000000")
+@pytest.mark.parametrize(("key", "asked"), [(None, []), ("", []), ("alias/mine", ["alias/mine"])])
+def test_only_a_key_that_is_given_is_looked_for(key, asked):
+    """No key, and the empty one that Describe gives back, leave encryption to the bucket."""
+    found = []
+    check_kms_key(key, found.append)
+    assert found == asked
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "mine",
-        "alias/mine",
-        "alias/aws/sagemaker",
-        "x:alias/aws/s3",
-        "arn:aws:kms:eu-west-1:000000000000:alias/aws/s3",
-        "arn:aws:kms:us-east-1:111111111111:alias/aws/s3",
-        "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab",
-    ],
-)
-def test_artifacts_are_sealed_with_no_other_key(key):
-    """Nor with that of another region or account."""
-    with pytest.raises(ValidationException, match="must be alias/aws/s3, its ARN or absent"):
-        check_kms_key(key, "us-east-1", "000000000000")
+def test_a_key_that_cannot_encrypt_is_refused_in_the_words_of_kms():
+    """At create, rather than when the job has trained."""
+
+    def refuse(key_id):
+        raise AwsError(code="DisabledException", message=f"{key_id} is disabled.")
+
+    with pytest.raises(ValidationException, match="Invalid KmsKeyId 'alias/mine': alias/mine is disabled"):
+        check_kms_key("alias/mine", refuse)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,12 @@ def test_damaged_ports_are_chosen_anew(tmp_path):
 
 def test_configuration_is_private(tmp_path):
     """Every file that holds a secret has mode 0600."""
-    files.write_configuration(tmp_path, files.load_secrets(tmp_path))
+    kept = files.load_secrets(tmp_path)
+    s3_json = files.s3_json(kept, region="us-east-1", kms_url="http://127.0.0.1:1")
+    assert not files.configured(tmp_path, s3_json)
+    files.write_configuration(tmp_path, kept, s3_json=s3_json)
+    assert files.configured(tmp_path, s3_json)
+    assert not files.configured(tmp_path, files.s3_json(kept, region="us-east-1", kms_url="http://127.0.0.1:2"))
     written = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert set(written) == {
         "secrets.json", "certificate.pem", "key.pem", "security.toml", "s3.json", "iam.json"
