@@ -68,13 +68,22 @@ def serve(
     import uvloop  # noqa: PLC0415  `clary env` shall not wait for the server's imports
 
     from clary.app import CannotListen, HomeInUse  # noqa: PLC0415
+    from clary.keys.key_store import KeysUnavailable  # noqa: PLC0415
     from clary.service.images import InvalidCatalogue  # noqa: PLC0415
     from clary.storage.seaweedfs import StoreUnavailable  # noqa: PLC0415
     from clary.store.errors import DatabaseUnavailable  # noqa: PLC0415
 
     try:
         uvloop.run(_serve(settings))
-    except (HomeInUse, CannotListen, InvalidCatalogue, StoreUnavailable, DatabaseUnavailable, OSError) as error:
+    except (
+        HomeInUse,
+        CannotListen,
+        InvalidCatalogue,
+        StoreUnavailable,
+        KeysUnavailable,
+        DatabaseUnavailable,
+        OSError,
+    ) as error:
         _refuse(str(error))
 
 
