@@ -114,8 +114,8 @@ MEMBERS: tuple[Member, ...] = (
     _acts("OutputDataConfig.S3OutputPath", "Artifacts go to S3OutputPath/TrainingJobName/output/."),
     _acts(
         "OutputDataConfig.KmsKeyId",
-        "With alias/aws/s3, or its ARN, the store encrypts artifacts with its own key (SSE-S3). Others are refused: there is no "
-        "KMS yet.",
+        "Artifacts are encrypted under that key (SSE-KMS): by its id, its ARN, an alias or the alias's ARN. A key that is unknown or "
+        "cannot be used is refused at create.",
     ),
     _acts(
         "OutputDataConfig.CompressionType",
@@ -131,7 +131,7 @@ MEMBERS: tuple[Member, ...] = (
         "The size in GiB of what /opt/ml and /tmp share, where the machine can (setting `volumes`) and the type has no instance store. "
         "Types that have one may omit it.",
     ),
-    _refused(f"{_RESOURCES}.VolumeKmsKeyId", "there is no key management yet, and the disk would not be encrypted"),
+    _refused(f"{_RESOURCES}.VolumeKmsKeyId", "the disk would not be encrypted"),
     _refused(f"{_RESOURCES}.KeepAlivePeriodInSeconds", "warm pools are not there yet"),
     _acts(
         f"{_RESOURCES}.InstanceGroups",
