@@ -12,6 +12,7 @@
   const HEIGHT = 230;
   const drawn = new Map();
   let latest = [];
+  let span = [0, 1];
 
   const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -44,10 +45,10 @@
       width,
       height: HEIGHT,
       padding: [10, 14, 0, 0],
-      cursor: { points: { size: 7 }, sync: { key: "job" } },
+      cursor: { points: { size: 7 }, sync: { key: "job" }, drag: { x: false, y: false } },
       legend: { live: true, markers: { width: 0, fill: (plot, index) => plot.series[index].stroke(plot, index) } },
       hooks: { setCursor: [tellNewest] },
-      scales: { y: { range: (_, low, high) => spread(low, high, chart.kind === "instance") } },
+      scales: { x: { range: () => span }, y: { range: (_, low, high) => spread(low, high, chart.kind === "instance") } },
       axes: [
         { ...axis, size: 34, space: 78, values: (_plot, marks, _axis, _space, distance) => marks.map((mark) => clock(mark, distance)) },
         { ...axis, size: 64, values: (_, splits) => splits.map(words) },
@@ -83,7 +84,6 @@
     section.hidden = false;
     const figure = document.createElement("figure");
     figure.className = "card";
-    figure.id = chart.id;
     const header = document.createElement("header");
     const heading = document.createElement("h3");
     heading.textContent = chart.name;
@@ -99,8 +99,9 @@
 
   function draw(chart) {
     if (!chart.series.some((series) => series.times.length > 0)) return;
-    if (!drawn.has(chart.id)) drawn.set(chart.id, card(chart));
-    const place = drawn.get(chart.id);
+    const key = `${chart.kind} ${chart.name}`; // its id counts, and counts anew when charts come in between
+    if (!drawn.has(key)) drawn.set(key, card(chart));
+    const place = drawn.get(key);
     const unit = chart.unit === "None" ? "" : `${chart.unit}, `;
     place.note.textContent = `${unit}average over ${chart.period_s} s`;
     const labels = chart.series.map((series) => series.label).join("\n");
@@ -117,8 +118,16 @@
     queueMicrotask(() => tellNewest(plot)); // after uPlot's own, which empties the legend
   }
 
+  // All diagrams have one axis of time, from the first value of any to the last, in seconds.
+  function spanOf(charts) {
+    const ends = charts.flatMap((chart) => chart.series).flatMap(({ times }) => (times.length ? [times[0], times.at(-1)] : []));
+    const [first, last] = [Math.min(...ends) / 1000, Math.max(...ends) / 1000];
+    return last - first >= 10 ? [first, last] : [first - 5, last + 5];
+  }
+
   function show(charts) {
     latest = charts;
+    span = spanOf(charts);
     charts.forEach(draw);
     root.querySelector("[data-empty]").hidden = drawn.size > 0;
   }
