@@ -9,6 +9,11 @@ from clary.jobs.task import InstanceTask, StorageGrant
 from clary.storage.port import Credentials, ObjectStorage, S3Address
 from clary.storage.uri import S3Location
 
+_INSISTS_S = 300.0
+"""The embedded store answers 500 to everything under a KMS key while the server, who has the keys, is away: a job must
+outlive that. A key that was disabled looks the same to us, and fails the job only then.
+"""
+
 
 def s3(task: InstanceTask, grants: Grants) -> StorageFor:
     """The storage that the task names. What it answers raises `AccessDenied` where there is no grant."""
@@ -21,7 +26,7 @@ def s3(task: InstanceTask, grants: Grants) -> StorageFor:
             return _credentials(grants.find(access, location.bucket, location.key))
 
         credentials()  # no grant, no request
-        return S3Storage(address, credentials, tell_parts=task.verify_multipart_etags)
+        return S3Storage(address, credentials, insists_s=_INSISTS_S, tell_parts=task.verify_multipart_etags)
 
     return storage_for
 

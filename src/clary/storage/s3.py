@@ -35,8 +35,8 @@ _BENT_BY_SEAWEEDFS = re.compile(r"\\|//|^/|(^|/)\.{1,2}(/|$)")
 class S3Storage:
     """See `port.ObjectStorage`. `credentials` is asked for every request.
 
-    A store that is away for less than `retry_total_s` seconds is waited for; beyond that, `Unreachable`. With `tell_parts`
-    it is asked for the parts of objects, by which their ETags can be checked.
+    A store that is away for less than `retry_total_s` seconds is waited for; beyond that, `Unreachable`. `insists_s` as in
+    `S3Wire`. With `tell_parts` it is asked for the parts of objects, by which their ETags can be checked.
     """
 
     def __init__(
@@ -45,9 +45,10 @@ class S3Storage:
         credentials: CredentialsProvider,
         *,
         retry_total_s: float = 60.0,
+        insists_s: float | None = None,
         tell_parts: bool = False,
     ) -> None:
-        self._wire = S3Wire(address, credentials, retry_total_s=retry_total_s)
+        self._wire = S3Wire(address, credentials, retry_total_s=retry_total_s, insists_s=insists_s)
         self._tell_parts = tell_parts
         self._seaweedfs: dict[str, bool] = {}
 

@@ -85,12 +85,19 @@ class S3Wire:
     """Sends signed requests to one address; thread-safe.
 
     A request is repeated after a lost connection, a 5xx or a throttle, with growing pauses, until `retry_total_s`
-    seconds after its first attempt; then `Unreachable`, or `StorageError` if the last answer was a 500: a store that
-    insists on one (as SeaweedFS does for an unknown KMS key) will not be cured by waiting for it. All our requests may be repeated safely: S3's verbs replace
-    whole things (CompleteMultipartUpload is looked after in `s3_upload`).
+    seconds after its first attempt; then `Unreachable`. A 500 is believed after `insists_s`, by default as long, and is a
+    `StorageError` then: a store that insists on one will not be cured by waiting for it. All our requests may be repeated
+    safely: S3's verbs replace whole things (CompleteMultipartUpload is looked after in `s3_upload`).
     """
 
-    def __init__(self, address: S3Address, credentials: CredentialsProvider, *, retry_total_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        address: S3Address,
+        credentials: CredentialsProvider,
+        *,
+        retry_total_s: float = 60.0,
+        insists_s: float | None = None,
+    ) -> None:
         url = urlsplit(address.endpoint_url)
         if url.scheme not in {"http", "https"} or not url.hostname or url.path.strip("/"):
             raise ValueError(f"not an S3 endpoint: {address.endpoint_url!r}; expected http(s)://host[:port]")
@@ -101,6 +108,7 @@ class S3Wire:
         self._region = address.region
         self._credentials = credentials
         self._retry_total_s = retry_total_s
+        self._insists_s = retry_total_s if insists_s is None else insists_s
         # Nobody can alter a body on its way there, so a checksum does, which costs a tenth of a hash.
         self._is_safe_way = self._secure or _is_loopback(self._host)
         self._tls = ssl.create_default_context() if self._secure else None
@@ -128,7 +136,7 @@ class S3Wire:
         """
         path = f"/{quote(bucket, safe='')}" + (f"/{quote(key, safe='-_.~/')}" if key else "")
         line = "&".join(f"{quote(n, safe='-_.~')}={quote(v, safe='-_.~')}" for n, v in sorted((query or {}).items()))
-        deadline = time.monotonic() + self._retry_total_s
+        begun = time.monotonic()
         pause = _BACKOFF_FIRST_S
         stop = stop or threading.Event()
         signed_with: Credentials | None = None
@@ -157,7 +165,8 @@ class S3Wire:
                 if not (passes or 0 < damaged < ATTEMPTS):
                     raise trouble
             signed_with = credentials
-            if time.monotonic() + pause > deadline:
+            patience_s = self._insists_s if trouble.status == 500 else self._retry_total_s
+            if time.monotonic() + pause > begun + patience_s:
                 raise trouble
             pause *= random.uniform(0.7, 1.3)  # noqa: S311
             if stop.wait(pause):

@@ -123,6 +123,17 @@ def test_an_answer_that_always_breaks_off_is_no_answer(serve):
         wire(server, retry_total_s=0.2).request("GET", "b", "k", into=InMemory())
 
 
+def test_a_store_that_insists_on_its_trouble_is_believed_later(serve):
+    """Than one that is away, if so it was asked for: the trouble may be the server's that has the keys."""
+    trouble = b"<Error><Code>InternalError</Code></Error>"
+    answer = [b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: %d\r\n\r\n" % len(trouble) + trouble]
+    into = InMemory()
+    wire(serve(*[answer] * 2, [whole(BODY)]), retry_total_s=0, insists_s=60).request("GET", "b", "k", into=into)
+    assert bytes(into.data) == BODY
+    with pytest.raises(StorageError, match="InternalError"):
+        wire(serve(*[answer] * 2), retry_total_s=60, insists_s=0).request("GET", "b", "k", into=InMemory())
+
+
 def test_more_than_was_asked_for_never_reaches_the_file(serve, tmp_path):
     """It is another object than the one that was listed, and may be another's place in the file."""
     server = serve([whole(BODY)])
