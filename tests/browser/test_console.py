@@ -216,6 +216,24 @@ def test_a_long_log_is_read_a_part_at_a_time(console, jobs):
     expect(page.get_by_text("line 0117 of many")).to_be_visible()
 
 
+def test_a_log_that_is_followed_for_long_lets_go_of_its_oldest_lines(console, jobs, server):
+    """A page keeps so many answers and no more; what it let go of comes back when it is asked for, without a gap."""
+    program = WAITS.replace("time.sleep(0.05)", "time.sleep(0.1); print(f'line {n}', flush=True); n += 1")
+    name = jobs.waiting(program="n = 0\n" + program)
+    page = console.page(f"/jobs/{name}/logs")
+    page.locator("#lines").evaluate("lines => { lines.dataset.keep = 2; }")
+    expect(page.get_by_text("first line")).to_have_count(0)
+    assert page.locator("#lines .batch").count() == 2
+    server.let_go(name)
+    expect(page.get_by_text("The log has ended")).to_be_visible()
+    while page.get_by_text("first line").count() == 0:
+        shown = page.locator("#lines .row").count()
+        page.get_by_role("button", name="Earlier lines").click()
+        expect(page.locator("#lines .row")).not_to_have_count(shown)
+    said = page.locator("#lines .message").all_text_contents()
+    assert said == server.lines(name)
+
+
 def test_curves_are_drawn_while_a_job_runs(console, jobs, server):
     """Each metric definition has a curve, whose last value stands below it and changes with what is printed."""
     program = WAITS.replace("first line", "loss=0.75; accuracy=0.5").replace("last line", "loss=0.125; accuracy=0.875 ")

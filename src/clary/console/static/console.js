@@ -60,7 +60,6 @@
 
   // A log stays at its end if the reader is there, and lets go of its oldest lines, which stay within reach; earlier lines
   // come above what is being read.
-  const BATCHES_KEPT = 40;
   let lines = null;
   let following = null;
   let atEnd = true;
@@ -83,7 +82,7 @@
 
   function letGo() {
     const batches = lines.querySelectorAll(".batch");
-    const first = batches[batches.length - BATCHES_KEPT];
+    const first = batches[batches.length - Number(lines.dataset.keep)];
     if (first === undefined || !first.dataset.before) return;
     while (lines.firstElementChild !== first) lines.firstElementChild.remove();
     const edge = document.createElement("div");
