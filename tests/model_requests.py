@@ -21,6 +21,7 @@ _SAMPLES = [
     "a", "1", "a-b", "s3://bucket/key", "https://host/path", "/opt/ml/input", "us-east-1a", "team",
     "arn:aws:iam::123456789012:role/service-role/Name", "arn:aws:lambda:us-east-1:123456789012:function:name",
     "arn:aws:sagemaker:us-east-1:123456789012:training-job/name", "arn:aws:sagemaker:us-east-1:123456789012:hub/h",
+    "0123456789abcdef" * 4,
 ]  # fmt: skip
 _ANY_TEXT = string.ascii_letters + string.digits + "-_.:/ ä€\U0001f600\"\\<&>'+%#"
 _patterns: dict[str, Any] = {}

@@ -53,7 +53,7 @@ def test_artifacts_are_readable_after_the_server_was_killed(own_server):
 
 
 def test_an_upload_goes_on_when_the_server_is_back(own_server, tmp_path):
-    """Without it there are no keys for the artifacts: the upload waits for a minute, and here it need not."""
+    """Without it there are no keys for the artifacts: the upload waits for some minutes, and here it need not."""
     held = tmp_path / "held"
     held.touch()
     own_server.stop()
