@@ -128,6 +128,19 @@ def test_store_with_another_command_line_is_replaced_on_the_same_ports(tmp_path,
             assert store.endpoint_url == endpoint
 
 
+def test_store_that_asks_another_kms_is_replaced_on_the_same_ports(tmp_path):
+    """It reads where its KMS is at its start alone. That nobody answers there keeps it from nothing but encryption."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        kms_url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        with _killed_server(tmp_path) as (pid, endpoint), running_store(tmp_path, kms_url=kms_url) as store:
+            assert _gone(pid)
+            assert store.embedded.pid != pid
+            assert store.endpoint_url == endpoint
+            store.client().create_bucket(Bucket="bucket")
+            store.client().put_object(Bucket="bucket", Key="k", Body=b"x")
+
+
 def test_ports_taken_meanwhile_are_replaced(tmp_path):
     """When somebody else has taken a port since the last start, the store starts on others, with its data."""
     with running_store(tmp_path) as store:
