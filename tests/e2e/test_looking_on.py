@@ -1,8 +1,10 @@
 """`clary jobs` and `clary watch` beside a real server, as somebody at a shell uses them."""
 
+import contextlib
 import os
 import signal
 import subprocess
+import sys
 
 from server import CLARY, new_name
 
@@ -14,6 +16,9 @@ for n in range(3):
     print(f"step {n} loss={1 / (n + 1):.2f}", flush=True)
     time.sleep(0.3)
 """
+# What a shell has put into the background ignores Ctrl-C, and so would all that these tests start.
+HEARING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+HEARING_CTRL_C = [sys.executable, "-c", HEARING]
 METRICS = [{"Name": "loss", "Regex": "loss=([0-9.]+)"}]
 
 
@@ -76,6 +81,16 @@ def test_a_job_that_fails_ends_it_with_1(server):
     assert f"{name}: Failed: AlgorithmError: , exit code: 3" in said.stdout.splitlines()
 
 
+@contextlib.contextmanager
+def ended(process):
+    """A process that is gone afterwards, whatever becomes of the test."""
+    with process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
 def test_ctrl_c_ends_the_watching_alone(server):
     """And the list tells how the job is."""
     name = job(
@@ -83,12 +98,14 @@ def test_ctrl_c_ends_the_watching_alone(server):
         server.bucket(),
         "import signal, sys, time; signal.signal(15, lambda *_: sys.exit()); print('here', flush=True); time.sleep(600)",
     )
-    watcher = subprocess.Popen([*CLARY, "watch", name, "--home", str(server.home)], stdout=subprocess.PIPE, text=True)
-    with watcher:
+    command = [*HEARING_CTRL_C, *CLARY, "watch", name, "--home", str(server.home)]
+    watcher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with ended(watcher):
         while watcher.stdout.readline() != "algo-1 | here\n":
             assert watcher.poll() is None
         watcher.send_signal(signal.SIGINT)
         watcher.stdout.read()
+        watcher.wait()
     assert watcher.returncode == 130
     server.reach(name, "Training")  # a line may be seen before its status
     line = next(line for line in clary(server.home, "jobs").stdout.splitlines() if name in line)
