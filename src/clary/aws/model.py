@@ -15,6 +15,8 @@ from botocore.loaders import Loader
 from botocore.model import ServiceModel as BotocoreModel
 from botocore.model import Shape, StructureShape
 
+from clary.base import typed
+
 # The name in a credential scope -> the folder of botocore's data that holds the model.
 _FOLDERS = {"monitoring": "cloudwatch"}
 
@@ -98,7 +100,7 @@ class ServiceModel:
 
 def _shipped_patches() -> dict[str, tuple[Patch, ...]]:
     data = Path(__file__).with_name("model_patches.json").read_bytes()
-    return msgspec.json.decode(data, type=dict[str, tuple[Patch, ...]])
+    return typed.from_json(data, dict[str, tuple[Patch, ...]])
 
 
 def _apply(document: dict[str, Any], patch: Patch) -> None:

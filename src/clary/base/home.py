@@ -23,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
 from clary.base.clock import Instant
 from clary.base.files import write_atomically
 
@@ -78,7 +79,7 @@ class Home:
                 user_id="AIDA" + _random(17, string.ascii_uppercase + "234567"),
             )
             write_atomically(self._credentials, msgspec.json.encode(generated))
-        return msgspec.json.decode(self._credentials.read_bytes(), type=ClientCredentials)
+        return typed.from_json(self._credentials.read_bytes(), ClientCredentials)
 
     def created_at(self) -> Instant:
         """When the key pair was generated, which is when the home came into being."""
@@ -93,7 +94,7 @@ class Home:
     def server(self) -> ServerInfo | None:
         """Where the server listens, or last did; None if none ever ran here."""
         try:
-            return msgspec.json.decode(self._server.read_bytes(), type=ServerInfo)
+            return typed.from_json(self._server.read_bytes(), ServerInfo)
         except FileNotFoundError:
             return None
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
 from clary.base.files import is_locked, sync_directory, write_atomically
 from clary.base.telemetry import get_logger
 from clary.compute import agents
@@ -172,13 +173,13 @@ class LocalCompute:
                 return ABSENT
             # The lock before the report: an instance program that ends in between has written its last report.
             alive = runs or is_locked(files.lock)
-            grants = msgspec.json.decode(files.grants.read_bytes(), type=tuple[StorageGrant, ...])
+            grants = typed.from_json(files.grants.read_bytes(), tuple[StorageGrant, ...])
             return Observation(
                 exists=True,
                 alive=alive,
                 snapshot=_snapshot(files),
                 grants_expire_at=min((grant.expiration for grant in grants), default=None),
-                wishes=msgspec.json.decode(files.wishes.read_bytes(), type=Wishes),
+                wishes=typed.from_json(files.wishes.read_bytes(), Wishes),
             )
         except FileNotFoundError:
             return ABSENT  # released while we looked
@@ -201,7 +202,7 @@ class LocalCompute:
 
 def _tell(files: InstanceFiles, wishes: Wishes) -> None:
     try:
-        told = msgspec.json.decode(files.wishes.read_bytes(), type=Wishes)
+        told = typed.from_json(files.wishes.read_bytes(), Wishes)
     except FileNotFoundError:
         return
     merged = told.and_also(wishes)
@@ -214,7 +215,7 @@ def _tell(files: InstanceFiles, wishes: Wishes) -> None:
 def _snapshot(files: InstanceFiles) -> Snapshot | None:
     """The newest report; one that cannot be read counts as none, until the next."""
     try:
-        return msgspec.json.decode(files.snapshot.read_bytes(), type=Snapshot)
+        return typed.from_json(files.snapshot.read_bytes(), Snapshot)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError:

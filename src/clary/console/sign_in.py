@@ -15,6 +15,7 @@ import msgspec
 
 from clary.aws.errors import AwsError
 from clary.aws.paging import PageTokens
+from clary.base import typed
 from clary.base.clock import Clock, Instant, later
 
 _T = TypeVar("_T")
@@ -98,6 +99,6 @@ class SignIn:
 
 def _read(tokens: PageTokens, token: str, kind: type[_T]) -> _T | None:
     try:
-        return msgspec.convert(tokens.read(token, {}), kind)
+        return typed.convert(tokens.read(token, {}), kind)
     except (AwsError, msgspec.ValidationError):
         return None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from clary.base import typed
 from clary.base.clock import Clock, Instant, SystemClock
 from clary.base.files import AlreadyLocked, exclusive_lock, write_atomically
 from clary.base.telemetry import configure, get_logger
@@ -70,7 +71,7 @@ def main(
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             clock = SystemClock()
             try:
-                task = msgspec.json.decode(files.task.read_bytes(), type=InstanceTask)
+                task = typed.from_json(files.task.read_bytes(), InstanceTask)
                 grants = Grants(files.grants, clock)
                 around = Surroundings(
                     task=task,

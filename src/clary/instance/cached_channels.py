@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
 from clary.base.files import write_atomically
 from clary.base.telemetry import Logger
 from clary.instance.channel_plan import ChannelPlan
@@ -160,7 +161,7 @@ class CachedChannels:
 
     def _lent(self) -> list[_Lent]:
         try:
-            return msgspec.json.decode(self._files.cached.read_bytes(), type=list[_Lent])
+            return typed.from_json(self._files.cached.read_bytes(), list[_Lent])
         except FileNotFoundError:
             return []
 

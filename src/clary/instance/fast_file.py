@@ -17,8 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
-
+from clary.base import typed
 from clary.base.clock import SystemClock
 from clary.base.files import AlreadyLocked, exclusive_lock
 from clary.base.telemetry import Logger, configure, get_logger
@@ -169,7 +168,7 @@ def main(arguments: Sequence[str]) -> int:
         with exclusive_lock(files.fast_file_lock) as lock:
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-            task = msgspec.json.decode(files.task.read_bytes(), type=InstanceTask)
+            task = typed.from_json(files.task.read_bytes(), InstanceTask)
             fuse.serve(tree_of(task, files, log), files.fast_file)
     except AlreadyLocked:
         return _ANOTHER_IS_HERE

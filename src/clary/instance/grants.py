@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
 from clary.base.clock import Clock, Instant
 from clary.instance.watched_file import WatchedFile
 from clary.jobs.task import StorageGrant
@@ -32,7 +33,7 @@ class Grants:
             data = self._file.changed()
             if data is not None:
                 with contextlib.suppress(msgspec.DecodeError):  # then the last ones stand, as long as they hold
-                    grants = msgspec.json.decode(data, type=list[StorageGrant])
+                    grants = typed.from_json(data, list[StorageGrant])
                     if self._grants:
                         self._renewed_at = self._clock.now()
                     self._grants = grants

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
 from clary.base.files import sync_directory
 from clary.instance.holes import reserve
 from clary.instance.state import Entry, State, after
@@ -53,7 +54,7 @@ def _read(fd: int) -> tuple[list[Entry], int]:
     data = b""
     while block := os.pread(fd, 1 << 20, len(data)):
         data += block
-    decoder = msgspec.json.Decoder(Entry)
+    decoder = typed.json_decoder(Entry)
     entries: list[Entry] = []
     size = 0
     lines = data.split(b"\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
 from clary.base.files import write_atomically
 from clary.jobs.model import MetricData, MetricDefinition
 from clary.logs.metric_series import TRAINING_JOBS, Metric, Point, point
@@ -22,7 +23,7 @@ class LastMetrics:
         self._order = tuple(dict.fromkeys(definition.name for definition in definitions))
         self._last: dict[str, MetricData] = {}
         if path.exists():
-            known = msgspec.json.decode(path.read_bytes(), type=tuple[MetricData, ...])
+            known = typed.from_json(path.read_bytes(), tuple[MetricData, ...])
             self._last = {metric.metric_name: metric for metric in known}
 
     def keep(self, found: Iterable[MetricData]) -> None:

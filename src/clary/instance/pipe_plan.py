@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
 from clary.base.files import write_atomically
 from clary.instance.channel_plan import StorageFor
 from clary.instance.storage_trouble import empty_listing
@@ -38,7 +39,7 @@ Unit = tuple[Entry, ...]
 
 _LOOKED_UP_AHEAD = 32
 
-_listing = msgspec.json.Decoder(list[ObjectInfo])
+_listing = typed.json_decoder(list[ObjectInfo])
 
 
 def look_up(source: S3DataSource, storage_for: StorageFor, keep: Path) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
 from clary.base.telemetry import Logger
 from clary.instance.watched_file import WatchedFile
 from clary.jobs.task import Wishes
@@ -26,7 +27,7 @@ class WishesFile:
         data = self._file.changed()
         if data is not None:
             try:
-                self._wishes = msgspec.json.decode(data, type=Wishes)
+                self._wishes = typed.from_json(data, Wishes)
             except msgspec.DecodeError:
                 self._log.error("wishes unreadable")
             else:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
 from clary.base.clock import Clock
 from clary.base.files import sync_directory, write_atomically
 from clary.keys.key import S3_ALIAS, Alias, Key
@@ -132,14 +133,14 @@ class KeyStore:
 
 def _read_key(path: Path) -> Key:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Key)
+        return typed.from_json(path.read_bytes(), Key)
     except msgspec.MsgspecError as error:
         raise _damaged(path, error) from error
 
 
 def _read_aliases(path: Path) -> list[Alias]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[Alias])
+        return typed.from_json(path.read_bytes(), list[Alias])
     except FileNotFoundError:
         return []
     except msgspec.MsgspecError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
 from clary.base.clock import Clock, Instant
 from clary.base.files import AlreadyLocked, exclusive_lock, write_atomically
 from clary.logs.file_reader import FileStreamView
@@ -188,6 +189,6 @@ class FileLogStore:
 
 def _created(path: Path) -> _Created | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Created)
+        return typed.from_json(path.read_bytes(), _Created)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from clary.base import faults
+from clary.base import faults, typed
 from clary.base.files import AlreadyLocked, exclusive_lock, sync_directory, write_atomically
 from clary.logs.metric_records import RECORD_BYTES, encode_record, second, select, source_offset
 from clary.logs.metric_series import KnownMetric, Metric, Point
@@ -178,7 +178,7 @@ class FileSeriesWriter:
 
 def _names(file: Path) -> list[_Name]:
     try:
-        return msgspec.json.decode(file.with_suffix(".names").read_bytes(), type=list[_Name])
+        return typed.from_json(file.with_suffix(".names").read_bytes(), list[_Name])
     except FileNotFoundError:
         return []
 

@@ -12,6 +12,7 @@ import re
 
 import msgspec
 
+from clary.base import typed
 from clary.logs.port import BadToken
 
 _EVENT_TOKEN = re.compile(r"([fb])/([0-9]{56})/s", re.ASCII)
@@ -64,6 +65,6 @@ def list_token(position: ListPosition) -> str:
 def parse_list_token(token: str) -> ListPosition:
     """Undo `list_token`. Raises `BadToken`."""
     try:
-        return msgspec.json.decode(base64.b64decode(token, altchars=b"-_", validate=True), type=ListPosition)
+        return typed.from_json(base64.b64decode(token, altchars=b"-_", validate=True), ListPosition)
     except (ValueError, binascii.Error, msgspec.MsgspecError):
         raise BadToken(token) from None

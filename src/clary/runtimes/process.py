@@ -26,7 +26,7 @@ from pathlib import Path
 
 import msgspec
 
-from clary.base import faults
+from clary.base import faults, typed
 from clary.base.files import write_atomically
 from clary.base.telemetry import get_logger
 from clary.runtimes import liveness
@@ -276,7 +276,7 @@ def _was_started(files: _Files) -> bool:
 
 def _marker(files: _Files) -> _Marker | None:
     try:
-        return msgspec.json.decode(files.marker.read_bytes(), type=_Marker)
+        return typed.from_json(files.marker.read_bytes(), _Marker)
     except FileNotFoundError:
         return None
 
@@ -364,7 +364,7 @@ def _child(info: int) -> int | None:
     told = b""
     while block := os.read(info, 4096):
         told += block
-    return msgspec.json.decode(told, type=dict[str, int])["child-pid"] if told else None
+    return typed.from_json(told, dict[str, int])["child-pid"] if told else None
 
 
 def _let_go(hold: int) -> bool:

@@ -7,7 +7,7 @@ link to another installation, which may be reached through further links.
 import subprocess
 from pathlib import Path
 
-import msgspec
+from clary.base import typed
 
 _ALWAYS_THERE = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
@@ -42,7 +42,7 @@ def python_environment_paths(prefix: Path) -> tuple[str, ...]:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise NoPython(f"{python} cannot be run: {error}") from error
-    directories = [Path(text) for text in msgspec.json.decode(told.stdout, type=list[str]) if text]
+    directories = [Path(text) for text in typed.from_json(told.stdout, list[str]) if text]
     needed = {str(path) for path in (prefix, *directories) if path.is_dir() or path.suffix == ".zip"}
     needed |= set(_links(python))
     kept: list[str] = []

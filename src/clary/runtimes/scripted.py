@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
 from clary.base.clock import Clock, Instant, SystemClock, later
 from clary.base.files import write_atomically
 from clary.runtimes.port import CannotStart, Exited, Lost, ProgramSpec, Running, Say, State, Usage
@@ -78,7 +79,7 @@ class ScriptedRuntime:
         self.prepare(directory)
         if self.progress(directory) is not None:
             return
-        script = msgspec.json.decode(spec.environment.get(SCRIPT, "{}"), type=Script)
+        script = typed.from_json(spec.environment.get(SCRIPT, "{}"), Script)
         if script.cannot_start is not None:
             raise CannotStart(script.cannot_start)
         _save(directory, Progress(script=script, started_at=self._clock.now()))
@@ -142,7 +143,7 @@ class ScriptedRuntime:
     def progress(self, directory: Path) -> Progress | None:
         """What has become of the program, for a test to look at; None if it was not started."""
         try:
-            return msgspec.json.decode((directory / "scripted.json").read_bytes(), type=Progress)
+            return typed.from_json((directory / "scripted.json").read_bytes(), Progress)
         except FileNotFoundError:
             return None
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
+
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the program: its first process as the host sees it, and its exit code once it has ended."""
@@ -32,7 +34,7 @@ def read_status(path: Path) -> Status:
     known: dict[str, int] = {}
     for line in lines:
         with contextlib.suppress(msgspec.DecodeError):
-            known.update(msgspec.json.decode(line, type=dict[str, int]))
+            known.update(typed.from_json(line, dict[str, int]))
     return Status(
         child_pid=known.get("child-pid"),
         pid_namespace=known.get("pid-namespace"),

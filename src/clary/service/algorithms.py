@@ -14,6 +14,7 @@ import msgspec
 from clary.aws.errors import ValidationException
 from clary.aws.handlers import Handler, RequestContext
 from clary.aws.paging import PageTokens
+from clary.base import typed
 from clary.base.arn import algorithm_arn
 from clary.base.clock import Clock
 from clary.jobs.algorithm import Algorithm, AlgorithmRequest
@@ -58,7 +59,7 @@ class Algorithms:
         """CreateAlgorithm. When this answers, the algorithm is durable and ready."""
         refuse_unsupported(params, REFUSED_ALGORITHM_MEMBERS)
         tags = new_tags(params)
-        request = msgspec.convert(params, AlgorithmRequest)
+        request = typed.convert(params, AlgorithmRequest)
         specification = request.training_specification
         check_input_modes(specification)
         check_specification(specification)
@@ -98,7 +99,7 @@ class Algorithms:
         )
         key = {"operation": "ListAlgorithms", "query": msgspec.to_builtins(query)}
         token = params.get("NextToken")
-        after = msgspec.convert(self._tokens.read(token, key), AlgorithmCursor) if token else None
+        after = typed.convert(self._tokens.read(token, key), AlgorithmCursor) if token else None
         page = await self._store.list(query, limit=params.get("MaxResults", DEFAULT_PAGE_SIZE), after=after)
         answer: dict[str, Any] = {"AlgorithmSummaryList": [_summary(summary) for summary in page.summaries]}
         if page.cursor is not None:

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from clary.aws.errors import ValidationException
+from clary.base import typed
 from clary.jobs.image_reference import InvalidReference, parse_reference
 from clary.jobs.model import MetricDefinition, Program
 from clary.service.registry_logins import CredentialsProvider, RegistryLogins
@@ -183,7 +184,7 @@ def load_catalogue(own: Path | None) -> Catalogue:
 def _parse(text: str, where: str) -> Catalogue:
     try:
         document: dict[str, Any] = tomllib.loads(text)
-        catalogue = msgspec.convert(document, Catalogue)
+        catalogue = typed.convert(document, Catalogue)
         for image in catalogue.image:
             _check(image)
         for provider in catalogue.credentials_provider:

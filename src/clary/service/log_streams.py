@@ -17,6 +17,7 @@ import msgspec
 from clary.aws.errors import AwsError, ResourceNotFoundException, ValidationException
 from clary.aws.handlers import Handler, RequestContext
 from clary.aws.paging import PageTokens
+from clary.base import typed
 from clary.base.arn import log_group_arn
 from clary.base.clock import Instant
 from clary.logs.port import (
@@ -137,7 +138,7 @@ class LogStreams:
         token = params.get("nextToken")
         if token is not None:
             try:
-                return msgspec.convert(self._tokens.read(token, bound), Cursor)
+                return typed.convert(self._tokens.read(token, bound), Cursor)
             except (ValidationException, msgspec.ValidationError):
                 raise _invalid(_REFUSED) from None
         from_head = params.get("startFromHead", True)

@@ -21,6 +21,7 @@ import msgspec
 from clary.aws.errors import AwsError, ValidationException
 from clary.aws.handlers import Handler, RequestContext
 from clary.aws.paging import PageTokens
+from clary.base import typed
 from clary.base.clock import Clock
 from clary.logs.metric_series import TRAINING_JOBS, KnownMetric, Metric, MetricSeries, Point
 from clary.service.metric_windows import STATISTICS, is_period, time_range, windows
@@ -169,7 +170,7 @@ class Metrics:
         if not token:
             return None
         try:
-            return msgspec.convert(self._tokens.read(token, {"operation": operation, "query": key}), kind)
+            return typed.convert(self._tokens.read(token, {"operation": operation, "query": key}), kind)
         except ValidationException as error:
             raise AwsError(code=code, message=error.message) from None
 

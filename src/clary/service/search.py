@@ -13,6 +13,7 @@ import msgspec
 from clary.aws.errors import ValidationException
 from clary.aws.handlers import Handler, RequestContext
 from clary.aws.paging import PageTokens
+from clary.base import typed
 from clary.jobs.model import TrainingJob
 from clary.jobs.search import Kind, Record, SearchQuery
 from clary.service.search_expression import parse
@@ -53,7 +54,7 @@ class Search:
         query = _query(params)
         key = {"operation": "Search", "query": msgspec.to_builtins(query)}
         token = params.get("NextToken")
-        place = msgspec.convert(self._tokens.read(token, key), _Place) if token else None
+        place = typed.convert(self._tokens.read(token, key), _Place) if token else None
         page = await self._store.search(
             query,
             limit=params.get("MaxResults", DEFAULT_PAGE_SIZE),

@@ -14,6 +14,7 @@ import msgspec
 
 from clary.aws.refusals import Cause, Refused
 from clary.aws.sigv4 import Credential
+from clary.base import typed
 from clary.base.clock import Instant
 
 _PREFIX = "ASIA"
@@ -44,7 +45,7 @@ class Sessions:
         """A new key pair with its token, for the principal, until `expiration`."""
         access_key_id = _PREFIX + base64.b32encode(secrets.token_bytes(10)).decode()
         content = msgspec.json.encode(_Session(access_key_id, principal_arn, user_id, expiration))
-        return self._credential(msgspec.json.decode(content, type=_Session), _encode(self._seal(content) + content))
+        return self._credential(typed.from_json(content, _Session), _encode(self._seal(content) + content))
 
     def find(self, access_key_id: str, session_token: str | None) -> Credential | None:
         """The credential of a session, ended or not; None for a key that is no session's or came without a token.
@@ -60,7 +61,7 @@ class Sessions:
         seal, content = data[:_SEAL_BYTES], data[_SEAL_BYTES:]
         if not hmac.compare_digest(seal, self._seal(content)):
             raise Refused(Cause.WRONG_TOKEN)
-        session = msgspec.json.decode(content, type=_Session)
+        session = typed.from_json(content, _Session)
         if session.access_key_id != access_key_id:
             raise Refused(Cause.WRONG_TOKEN)
         return self._credential(session, _encode(data))

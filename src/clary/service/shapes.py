@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from clary.base import typed
 from clary.base.clock import Instant
 from clary.jobs.model import DEFAULT_CHECKPOINT_PATH, MetricDefinition, TrainingJob, TrainingJobRequest
 from clary.service.members import ECHOED
@@ -18,7 +19,7 @@ def to_request(params: dict[str, Any], *, image_metrics: tuple[MetricDefinition,
     """The typed request, without its tags. `image_metrics` are the image's own metric definitions; those of the caller come
     after them.
     """
-    request = msgspec.convert(params, TrainingJobRequest)
+    request = typed.convert(params, TrainingJobRequest)
     algorithm = request.algorithm_specification
     named = {definition.name for definition in algorithm.metric_definitions}
     own = tuple(definition for definition in image_metrics if definition.name not in named)

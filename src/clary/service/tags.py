@@ -15,6 +15,7 @@ import msgspec
 from clary.aws.errors import AccessDeniedException, ValidationException
 from clary.aws.handlers import Handler, RequestContext
 from clary.aws.paging import PageTokens
+from clary.base import typed
 from clary.base.arn import partition
 from clary.jobs import transitions
 from clary.jobs.model import Tag
@@ -134,7 +135,7 @@ class Tags:
 
 def new_tags(params: dict[str, Any]) -> tuple[Tag, ...]:
     """The member Tags of a request that creates or tags a resource. Raises `ValidationException` (texts inferred)."""
-    tags = tuple(msgspec.convert(tag, Tag) for tag in params.get("Tags", ()))
+    tags = tuple(typed.convert(tag, Tag) for tag in params.get("Tags", ()))
     keys = [tag.key for tag in tags]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:

@@ -14,6 +14,7 @@ import msgspec
 from clary.aws.errors import ResourceInUse, ValidationException
 from clary.aws.handlers import Handler, RequestContext
 from clary.aws.paging import PageTokens
+from clary.base import typed
 from clary.base.arn import training_job_arn
 from clary.base.clock import Clock
 from clary.compute.port import Capabilities
@@ -109,7 +110,7 @@ class TrainingJobs:
             return {"TrainingJobSummaries": []}
         key = {"operation": "ListTrainingJobs", "query": msgspec.to_builtins(query)}
         token = params.get("NextToken")
-        after = msgspec.convert(self._tokens.read(token, key), Cursor) if token else None
+        after = typed.convert(self._tokens.read(token, key), Cursor) if token else None
         page = await self._store.list(query, limit=params.get("MaxResults", DEFAULT_PAGE_SIZE), after=after)
         answer: dict[str, Any] = {"TrainingJobSummaries": [to_summary(summary) for summary in page.summaries]}
         if page.cursor is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
 from clary.base.files import write_atomically
 from clary.storage.cache_eviction import remove_tree, taken
 from clary.storage.cache_place import CachePlace
@@ -58,7 +59,7 @@ def drop_doubtful(place: CachePlace) -> list[Path]:
 
 def _synced_at(place: CachePlace) -> int:
     with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(place.synced.read_bytes(), type=_Synced).at_ns
+        return typed.from_json(place.synced.read_bytes(), _Synced).at_ns
     return 0
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from clary.base import faults
+from clary.base import faults, typed
 from clary.base.files import is_locked
 from clary.storage.cache_eviction import taken
 from clary.storage.cache_names import IndexedFile, object_space, tree_space
@@ -170,6 +170,6 @@ def _settle(place: CachePlace, root: Path, claims: _Claims, here: Sequence[Index
 
 def _claims(root: Path) -> _Claims:
     try:
-        return msgspec.msgpack.decode((root / "claims").read_bytes(), type=_Claims)
+        return typed.from_msgpack((root / "claims").read_bytes(), _Claims)
     except (OSError, msgspec.DecodeError):  # killed before it was written: nothing was promised
         return _Claims(files=(), space_bytes=0)

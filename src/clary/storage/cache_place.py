@@ -22,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
 from clary.base.files import awaited_lock, write_atomically
 from clary.storage.cache_names import IndexedFile
 
@@ -93,7 +94,7 @@ class CachePlace:
     def ledger(self) -> Ledger | None:
         """The book; None if there is none."""
         try:
-            return msgspec.json.decode(self._ledger.read_bytes(), type=Ledger)
+            return typed.from_json(self._ledger.read_bytes(), Ledger)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
@@ -125,7 +126,7 @@ class CachePlace:
     def index(self, name: str) -> TreeIndex:
         """What a tree holds; of a damaged one nothing is known."""
         try:
-            return msgspec.msgpack.decode((self.trees / name / "index").read_bytes(), type=TreeIndex)
+            return typed.from_msgpack((self.trees / name / "index").read_bytes(), TreeIndex)
         except (OSError, msgspec.DecodeError):
             return TreeIndex(files=(), directories=0)
 

@@ -18,6 +18,7 @@ from typing import IO, Self
 
 import msgspec
 
+from clary.base import typed
 from clary.storage.port import Changed, NoSuchBucket, NoSuchKey, ObjectInfo, StorageError, Writer
 
 _OBJECT = ".object"
@@ -183,5 +184,5 @@ def _name(key: str) -> str:
 
 def _info(file: IO[bytes]) -> ObjectInfo:
     """What the open file holds; leaves it at the first byte of the object."""
-    head = msgspec.json.decode(file.readline(), type=_Head)
+    head = typed.from_json(file.readline(), _Head)
     return ObjectInfo(key=head.key, size_bytes=os.fstat(file.fileno()).st_size - file.tell(), etag=head.etag)

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from clary.base import typed
 from clary.storage.selection import SelectionError
 from clary.storage.uri import InvalidS3Uri, S3Location, parse_s3_uri
 
@@ -175,7 +176,7 @@ def _key(key: str, where: str) -> str:
 
 def _members(text: str, number: int) -> dict[str, str]:
     """The members of a line's object by name, each value as it is written: 1.0 must not become 1, nor 1e3 1000.0."""
-    raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
+    raw = typed.json_decoder(dict[str, msgspec.Raw])
     try:
         return {name: bytes(value).decode().strip() for name, value in raw.decode(text.encode()).items()}
     except UnicodeEncodeError:

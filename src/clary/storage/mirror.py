@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import msgspec
 
-from clary.base import faults
+from clary.base import faults, typed
 from clary.base.files import write_atomically
 from clary.storage.mirror_plan import Look, Mark, is_synced, look_at, plan
 from clary.storage.port import ObjectStorage, StorageError
@@ -134,7 +134,7 @@ class Mirror:
 
     def _remember(self, found: Mapping[str, Mark]) -> dict[str, Mark | None]:
         with suppress(FileNotFoundError, msgspec.DecodeError):
-            known = msgspec.json.decode(self._record.read_bytes(), type=dict[str, Mark | None])
+            known = typed.from_json(self._record.read_bytes(), dict[str, Mark | None])
             unfinished = {self._location.key + path for path, mark in known.items() if mark is None}
             if unfinished:  # whoever noted them was killed, and their files may never be uploaded again
                 abandon_leftovers(self._storage, self._location.bucket, unfinished)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
 from clary.base.files import write_atomically
 from clary.storage.certificate import self_signed
 
@@ -112,7 +113,7 @@ def load_secrets(directory: Path) -> Secrets:
     path = directory / "secrets.json"
     if path.exists():
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Secrets)
+            return typed.from_json(path.read_bytes(), Secrets)
         except msgspec.MsgspecError as error:
             raise StoreUnavailable(
                 f"{path} is damaged ({error}): restore it from a backup; its keys belong to the data"
@@ -135,7 +136,7 @@ def load_secrets(directory: Path) -> Secrets:
 def load_ports(directory: Path) -> Ports | None:
     """The ports of the last start, or None. A damaged file counts as none: only running jobs would miss them."""
     try:
-        return msgspec.json.decode((directory / "ports.json").read_bytes(), type=Ports)
+        return typed.from_json((directory / "ports.json").read_bytes(), Ports)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
 

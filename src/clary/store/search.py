@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from clary.base import typed
 from clary.jobs.model import TrainingJob
 from clary.jobs.search import LACKING, Record, SearchQuery, ToRecord, matches, sort_key
 from clary.store.port import SearchCursor, SearchPage
@@ -50,7 +51,7 @@ SCAN_AT_ONCE = 500
 _Place = tuple[int, Key | None]
 """A rank, and the key behind which to go on; None: at the beginning."""
 
-_decoder = msgspec.json.Decoder(TrainingJob)
+_decoder = typed.json_decoder(TrainingJob)
 
 
 class Stopped(Exception):

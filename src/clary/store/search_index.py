@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from clary.base import typed
 from clary.jobs.model import TrainingJob
 from clary.jobs.search import cut_text
 from clary.jobs.search_spans import decimal
@@ -60,8 +61,8 @@ _TAKE = "DELETE FROM search_backlog WHERE number <= ?"
 
 Filed = tuple[str, float | None, str | None]
 
-_decoder = msgspec.json.Decoder(list[tuple[int, TrainingJob]])
-_one_decoder = msgspec.json.Decoder(TrainingJob)
+_decoder = typed.json_decoder(list[tuple[int, TrainingJob]])
+_one_decoder = typed.json_decoder(TrainingJob)
 
 
 class Filing:

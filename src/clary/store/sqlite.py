@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from clary.base import typed
 from clary.jobs.model import TrainingJob
 from clary.jobs.search import SearchQuery, ToRecord
 from clary.store.connections import open_reader, open_writer, unavailable
@@ -30,7 +31,7 @@ from clary.store.sqlite_search import SqliteSearch
 
 _T = TypeVar("_T")
 
-_decoder = msgspec.json.Decoder(TrainingJob)
+_decoder = typed.json_decoder(TrainingJob)
 _encoder = msgspec.json.Encoder()
 
 _PRESENT = "SELECT id, version, creation_time, status, released FROM training_job WHERE training_job_name = ?"

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from clary.base import typed
 from clary.base.clock import Instant
 from clary.jobs.algorithm import Algorithm, AlgorithmStatus
 from clary.store.algorithm_port import (
@@ -32,7 +33,7 @@ _T = TypeVar("_T")
 REFUSALS: tuple[type[Exception], ...] = (AlgorithmNameTaken, NoSuchAlgorithm, StaleAlgorithm)
 """With these a write says no and has changed nothing."""
 
-_decoder = msgspec.json.Decoder(Algorithm)
+_decoder = typed.json_decoder(Algorithm)
 _encoder = msgspec.json.Encoder()
 
 _INSERT = """

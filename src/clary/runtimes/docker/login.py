@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 from docker import auth, errors
 
+from clary.base import typed
 from clary.jobs.image_reference import DOCKER_HUB
 
 _HELPER_TIMEOUT_S = 60.0
@@ -86,7 +87,7 @@ def _ask(helper: Sequence[str], server: str) -> dict[str, str]:
         said = (done.stdout.strip() or done.stderr.strip()).decode(errors="replace").splitlines()
         raise LoginFailed(f"the credential helper {name} refused: {said[-1][:300] if said else 'it said nothing'}")
     try:
-        answer = msgspec.json.decode(done.stdout, type=_Answer)
+        answer = typed.from_json(done.stdout, _Answer)
     except msgspec.DecodeError:  # without its text, which may quote a secret
         raise LoginFailed(f"the credential helper {name} gave no answer that can be read") from None
     if answer.Username == _TOKEN_USER:

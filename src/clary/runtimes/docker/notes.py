@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from clary.base import typed
 from clary.base.files import write_atomically
 from clary.runtimes.port import Mount
 
@@ -42,7 +43,7 @@ class Files:
     def read_marker(self) -> Marker | None:
         """What was noted before the container was made; None if nothing was."""
         try:
-            return msgspec.json.decode(self.marker.read_bytes(), type=Marker)
+            return typed.from_json(self.marker.read_bytes(), Marker)
         except FileNotFoundError:
             return None
 
@@ -53,6 +54,6 @@ class Files:
     def outcome(self) -> Outcome | None:
         """How the program ended; None if that is not noted yet."""
         try:
-            return msgspec.json.decode(self.status.read_bytes(), type=Outcome)
+            return typed.from_json(self.status.read_bytes(), Outcome)
         except (FileNotFoundError, msgspec.DecodeError):  # empty, or cut short by a crash
             return None

@@ -16,6 +16,7 @@ import docker.errors
 import msgspec
 from docker.auth import encode_header
 
+from clary.base import typed
 from clary.base.telemetry import get_logger
 from clary.jobs.image_reference import ImageReference, InvalidReference, is_image_id, parse_reference
 from clary.jobs.status import DOWNLOADING_IMAGE_MESSAGE
@@ -238,11 +239,11 @@ class _Stream:
                 raise PullFailed(_said(response.content), response.status_code)
             for line in response.iter_lines():
                 if line:
-                    yield msgspec.json.decode(line, type=dict[str, Any])
+                    yield typed.from_json(line, dict[str, Any])
 
 
 def _said(body: bytes) -> str:
     try:
-        return str(msgspec.json.decode(body, type=dict[str, Any])["message"])
+        return str(typed.from_json(body, dict[str, Any])["message"])
     except (msgspec.DecodeError, KeyError):
         return body.decode(errors="replace").strip()
