@@ -11,15 +11,13 @@ Paths are those below the console's base. Jobs, logs and metrics are put in behi
 import asyncio
 import contextlib
 import re
-import socket
-import threading
 from dataclasses import dataclass
 from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import msgspec
-import uvicorn
 
+import asgi_server
 from clary.aws.connection import Connection
 from clary.aws.handlers import RequestContext
 from clary.aws.model import ServiceModel
@@ -227,16 +225,5 @@ async def _exchange(application, scope, body):
 @contextlib.contextmanager
 def served(house):
     """The house's console on a socket, as `clary serve` has it; gives the URL."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        house.console, http=Connection, lifespan="off", access_log=False, log_config=None, ws="none"
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()  # the socket listens already: a client that comes early waits in its queue
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
+    with asgi_server.served(house.console, http=Connection, log_config=None, ws="none") as url:
+        yield url

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import boto3
 import pytest
-import uvicorn
 from botocore.config import Config
 
+import asgi_server
 from clary.aws import body as body_module
 from clary.aws import connection as connection_module
 from clary.aws import s3_body
@@ -71,17 +71,8 @@ def served():
         region="us-east-1",
         s3=drain,
     )
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    config = uvicorn.Config(app, http=Connection, lifespan="off", access_log=False, log_config=None, ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()  # the socket listens already: a client that comes early waits in its queue
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
+    with asgi_server.served(app, http=Connection, log_config=None, ws="none") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,16 @@ import http.client
 import json
 import logging
 import socket
-import threading
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import boto3
 import pytest
-import uvicorn
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
 from msgspec.structs import replace
 
+import asgi_server
 from clary.aws import sigv4
 from clary.aws.canonical import Request
 from clary.aws.errors import AccessDeniedException, ResourceInUse, ResourceNotFoundException, ValidationException
@@ -113,16 +112,8 @@ def gateway(clock=CLOCK, gate=s3):
 @contextlib.contextmanager
 def served(app):
     """Serve the application on a free port, in a thread."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", access_log=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()  # the socket listens already: a client that comes early waits in its queue
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
+    with asgi_server.served(app, log_level="warning") as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
