@@ -21,7 +21,7 @@ from urllib.parse import parse_qs
 _ERRORS = {"500": "InternalError", "503": "SlowDown"}
 FAULTS = (*_ERRORS, "hang-up", "reset", "truncated", "slow", "flip")
 REFUSALS = (*_ERRORS, "hang-up", "half-read")
-"""Of an upload, which the store never sees. One that is "damaged" comes with a bit changed."""
+"""Of an upload, which the store never sees. One that is "damaged" comes with a bit changed; it waits for a body."""
 LOSSES = ("lost", "late-500", "cut", "slow")
 """Of an upload, which the store has done: no answer comes, or another, or one that ends in the middle of its head."""
 UPLOADS = ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
@@ -38,10 +38,10 @@ class MisbehavingS3:
         self.seen = []
         self.lock = threading.Lock()
 
-    def next_fault(self, *names):
+    def next_fault(self, *names, length=0):
         with self.lock:
             script = next(filter(None, map(self.faults.get, names)), None)
-            if not script:
+            if not script or (script[0] == "damaged" and not length):  # what has no bytes cannot be damaged
                 return None
             self.seen.append(script.pop(0))
             return self.seen[-1]
@@ -79,12 +79,12 @@ def _handler(s3):
             path, _, query = self.path.partition("?")
             s3.before(path)
             operation = operation_of(self.command, path, query)
-            fault = s3.next_fault(*([path, "*"] if operation == "GetObject" else [operation]))
             length = int(self.headers.get("content-length", 0))
+            fault = s3.next_fault(*([path, "*"] if operation == "GetObject" else [operation]), length=length)
             body = self.rfile.read(length // 2 if fault == "half-read" else length)
             if callable(fault):
                 fault()
-            if fault == "damaged" and body:
+            if fault == "damaged":
                 body = flipped(body)
             if fault in _ERRORS:
                 self.give(int(fault), [], f"<Error><Code>{_ERRORS[fault]}</Code></Error>".encode())
