@@ -23,7 +23,7 @@ demo: $(VENV)/.installed ## train a real model through an unmodified boto3 clien
 	@$(BIN)/python -m clary.cli.demo
 
 test: $(VENV)/.installed clients ## run the whole test suite
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # Tests of a client whose environment cannot be made are skipped, or fail where CLARY_REQUIRE names `clients`.
 clients: $(VENV)/.installed ## make the environments of the clients that are tested (about 1 GB in .clients/)

@@ -12,6 +12,7 @@ fresh bucket on it. `running_store(home)` starts one that a test may kill. `Stor
 
 import asyncio
 import contextlib
+import io
 import shutil
 import tempfile
 import threading
@@ -23,6 +24,7 @@ from typing import Any, TypeVar
 
 import boto3
 import pytest
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 
 from clary.base.clock import SystemClock
@@ -95,6 +97,24 @@ def s3_client(endpoint_url, access_key_id, secret_access_key, session_token=None
                             aws_session_token=session_token, region_name="us-east-1")  # fmt: skip
     retries = {"total_max_attempts": 1, "mode": "standard"}
     return session.client("s3", endpoint_url=endpoint_url, config=Config(**({"retries": retries} | config)))
+
+
+def put_without_checksum(store, bucket, key, data, *, part_bytes):
+    """An object uploaded in parts by a client that sends no checksums."""
+    config = TransferConfig(multipart_threshold=1, multipart_chunksize=part_bytes)
+    client = store.client(request_checksum_calculation="when_required")
+    client.upload_fileobj(io.BytesIO(data), bucket, key, Config=config)
+
+
+def put_in_parts(store, bucket, key, sizes):
+    """An object of zeros in parts of these sizes, with a CRC-32 of each."""
+    client, place = store.client(), {"Bucket": bucket, "Key": key}
+    place["UploadId"] = client.create_multipart_upload(**place, ChecksumAlgorithm="CRC32")["UploadId"]
+    parts = []
+    for number, size in enumerate(sizes, start=1):
+        told = client.upload_part(**place, PartNumber=number, Body=bytes(size), ChecksumAlgorithm="CRC32")
+        parts.append({"PartNumber": number, "ETag": told["ETag"], "ChecksumCRC32": told["ChecksumCRC32"]})
+    client.complete_multipart_upload(**place, MultipartUpload={"Parts": parts})
 
 
 @contextlib.contextmanager

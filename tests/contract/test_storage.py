@@ -1,11 +1,13 @@
 """What `port.ObjectStorage` promises, run on the directory and on the real embedded store."""
 
 import contextlib
+import os
 import random
 import socket
 import socketserver
 import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from clary.storage.crc32 import PIECE_BYTES
 from clary.storage.directory import DirectoryStorage
 from clary.storage.faulty import Fault, FaultyStorage
 from clary.storage.port import (
@@ -31,6 +34,8 @@ from clary.storage.port import (
 from clary.storage.reading import ReadObject, read_objects
 from clary.storage.s3 import S3Storage
 from clary.storage.s3_upload import PART_BYTES, part_bytes
+from clary.storage.seal import Running
+from weed import put_in_parts, put_without_checksum
 
 pytest_plugins = ["weed"]
 
@@ -265,12 +270,34 @@ class TestWriting:
         assert [block.last for block in blocks] == [False] * (len(blocks) - 1) + [True]
         assert adapter.uploads() == 0
 
-    def test_the_size_of_the_parts_is_told_or_not(self, adapter):
-        """It is that of the writer's parts, where it is told."""
+    @pytest.mark.parametrize("size", [0, 1, 10_000, 2 * PART_BYTES + 1])
+    def test_what_was_written_fits_its_seal(self, adapter, size):
+        """Of every object that we write ourselves something is told, for sure, and nothing else fits it."""
+        data = random.Random(size).randbytes(size)
         with adapter.storage.open_writer(adapter.bucket, "k") as writer:
-            writer.write(bytes(PART_BYTES + 1))
+            writer.write(data)
         etag = adapter.storage.head(adapter.bucket, "k").etag
-        assert adapter.storage.part_bytes(adapter.bucket, "k", etag) in {PART_BYTES, None}
+        seal = adapter.storage.seal(adapter.bucket, "k", etag)
+        assert seal == adapter.storage.seal(adapter.bucket, "k", etag, sure=True)
+        for written, fits in ((data, True), (data[:-1] + b"?", False)):
+            running = Running(seal, len(written))
+            running.update(written)
+            assert running.fits() is fits
+
+    @pytest.mark.parametrize("whole", [False, True])
+    def test_what_comes_into_a_file_is_summed_up(self, adapter, tmp_path, whole):
+        """By pieces; a whole object is the same without a range."""
+        data = random.Random(1).randbytes(PIECE_BYTES + 10)
+        adapter.storage.put(adapter.bucket, "k", data)
+        fd = os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT)
+        try:
+            came = adapter.storage.get_into(adapter.bucket, "k", fd, start=0, length=len(data), whole=whole)
+            with pytest.raises(StorageError):
+                adapter.storage.get_into(adapter.bucket, "k", fd, start=0, length=len(data) + 1, whole=whole)
+        finally:
+            os.close(fd)
+        assert list(came) == [zlib.crc32(data[:PIECE_BYTES]), zlib.crc32(data[PIECE_BYTES:])]
+        assert (tmp_path / "f").read_bytes() == data
 
     @pytest.mark.parametrize("size", [10, 3 * PART_BYTES])
     def test_an_exception_abandons_the_object(self, adapter, size):
@@ -344,8 +371,8 @@ class TestTrouble:
         for key in ("nothing", "folder", "folder/x/y"):
             with pytest.raises(NoSuchKey):
                 adapter.storage.head(adapter.bucket, key)
-            with pytest.raises(NoSuchKey):
-                adapter.storage.etag_is_md5(adapter.bucket, key)
+            with pytest.raises((NoSuchKey, Changed)):  # a folder may have an ETag, which is another
+                adapter.storage.seal(adapter.bucket, key, '"etag"')
             with pytest.raises(NoSuchKey):
                 adapter.storage.get(adapter.bucket, key)
 
@@ -400,20 +427,30 @@ class TestS3Alone:
         storage = S3Storage(address, lambda: next(answers, current.credentials))
         assert storage.bucket_exists(weed_bucket)
 
-    def test_parts_are_asked_for_if_that_is_wished(self, weed_store, weed_bucket):
+    def test_etags_of_parts_are_a_seal_if_that_is_wished(self, weed_store, weed_bucket):
         """Of the object as it was listed; a store that does not know of parts does not tell."""
+        put_without_checksum(weed_store, weed_bucket, "k", bytes(PART_BYTES + 1), part_bytes=PART_BYTES)
         asking = s3_storage(weed_store, tell_parts=True)
-        with asking.open_writer(weed_bucket, "k") as writer:
-            writer.write(bytes(PART_BYTES + 1))
         etag = asking.head(weed_bucket, "k").etag
-        assert asking.part_bytes(weed_bucket, "k", etag) == PART_BYTES
-        assert s3_storage(weed_store).part_bytes(weed_bucket, "k", etag) is None
+        seal = asking.seal(weed_bucket, "k", etag)
+        assert (seal.kind, seal.parts, seal.part_bytes) == ("md5", 2, PART_BYTES)
+        assert s3_storage(weed_store).seal(weed_bucket, "k", etag) is None
         with pytest.raises(Changed):
-            asking.part_bytes(weed_bucket, "k", '"another"')
+            asking.seal(weed_bucket, "k", '"another"')
         with pytest.raises(NoSuchKey):
-            asking.part_bytes(weed_bucket, "nothing", etag)
-        with scripted([(501, b"")]) as (endpoint_url, _):
-            assert anonymous(endpoint_url, tell_parts=True).part_bytes("b", "k", etag) is None
+            asking.seal(weed_bucket, "nothing", etag)
+        with scripted([(400, b"")]) as (endpoint_url, _):
+            assert anonymous(endpoint_url, tell_parts=True).seal("b", "k", etag) is None
+
+    def test_parts_that_differ_in_size_are_no_reason_to_doubt(self, weed_store, weed_bucket):
+        """Their number may be that of parts that are alike: it shows when all are asked for."""
+        sizes = (6 * 2**20, 5 * 2**20, 3 * 2**20)  # three, as parts of 6 MiB would be
+        put_in_parts(weed_store, weed_bucket, "k", sizes)
+        storage = s3_storage(weed_store)
+        etag = storage.head(weed_bucket, "k").etag
+        assert storage.seal(weed_bucket, "k", etag).part_bytes == sizes[0]
+        assert storage.seal(weed_bucket, "k", etag, sure=True) is None
+        assert len(storage.get(weed_bucket, "k")) == sum(sizes)
 
     @pytest.mark.parametrize(
         ("status", "code", "kind", "attempts"),

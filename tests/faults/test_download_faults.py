@@ -106,22 +106,26 @@ def test_bytes_are_held_against_a_checksum_where_the_etag_tells_nothing(weed_sto
             assert s3.seen == ["flip"] * 2
             assert files(tmp_path / "train") == {"k": b"part" * 1000}
         else:
-            with pytest.raises(Corrupt, match="its checksum, read 3 times") as caught:
+            with pytest.raises(Corrupt, match="its checksum or ETag, read 3 times") as caught:
                 bring(storage, bucket, tmp_path / "train")
             assert download_failure(caught.value).reason.startswith("ClientError: Data download failed:BadDigest: ")
             assert files(tmp_path / "train") == {}
 
 
-@pytest.mark.parametrize("part_bytes", [5 * 2**20, PART_BYTES, 12 * 2**20])
+@pytest.mark.parametrize("part_bytes", [5 * 2**20, 8 * 2**20, PART_BYTES, 12_345_678])
 @pytest.mark.parametrize("flips", [2, 100])
-def test_objects_in_parts_are_held_against_their_etags_if_that_is_wished(weed_store, tmp_path, part_bytes, flips):
-    """Whatever the size of the uploader's parts: they are read again, and right, or fail the job."""
-    bucket, client = weed_store.bucket(), weed_store.client()
+@pytest.mark.parametrize("checksums", ["when_supported", "when_required"])
+def test_objects_in_parts_are_held_against_what_is_told_of_them(weed_store, tmp_path, part_bytes, flips, checksums):
+    """Boto3's own checksum of checksums, and, if that is wished, the ETag where there is none: whatever the size of the uploader's
+    parts, they are read again, and right, or fail the job.
+    """
+    bucket = weed_store.bucket()
+    client = weed_store.client(request_checksum_calculation=checksums)
     data = random.Random(7).randbytes(2 * PART_BYTES + 5)
     config = TransferConfig(multipart_threshold=1, multipart_chunksize=part_bytes)
     client.upload_fileobj(io.BytesIO(data), bucket, "in/k", Config=config)
     with misbehaving(weed_store.endpoint_url, {f"/{bucket}/in/k": ["flip"] * flips}) as s3:
-        storage = storage_at(s3.endpoint_url, weed_store, tell_parts=True)
+        storage = storage_at(s3.endpoint_url, weed_store, tell_parts=checksums == "when_required")
         if flips == 2:
             bring(storage, bucket, tmp_path / "train")
             assert s3.seen == ["flip"] * 2

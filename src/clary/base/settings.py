@@ -95,8 +95,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="verify_multipart_etags",
         default="off",
-        help="on: objects that were uploaded in parts are held against their ETags when they are downloaded, too; that costs a "
-        "HEAD request for each, and some 1.5 seconds of a processor for each GB (see semantics.md); off: they are not",
+        help="on: objects that were uploaded in parts without a CRC-32 are held against their ETags; that costs some 1.5 "
+        "seconds of a processor for each GB, and refuses what the embedded store composed of other objects (see semantics.md); "
+        "off: they are not",
     ),
     Setting(
         name="fast_file",

@@ -15,6 +15,7 @@ from clary.instance.decisions import try_again_s
 from clary.instance.grants import Grants
 from clary.storage.port import AccessDenied, ObjectInfo, ObjectStorage, Unreachable
 from clary.storage.reading import ReadObject
+from clary.storage.seal import Seal
 from clary.storage.uri import S3Location
 
 T = TypeVar("T")
@@ -88,6 +89,6 @@ class PatientStorage:
             self._location, lambda storage: storage.get(bucket, key, etag=etag, start=start, length=length)
         )
 
-    def etag_is_md5(self, bucket: str, key: str) -> bool:
+    def seal(self, bucket: str, key: str, etag: str, *, sure: bool = False) -> Seal | None:
         """See `ObjectStorage`."""
-        return self._patience.attempt(self._location, lambda storage: storage.etag_is_md5(bucket, key))
+        return self._patience.attempt(self._location, lambda storage: storage.seal(bucket, key, etag, sure=sure))

@@ -42,7 +42,7 @@ class InstanceTask(msgspec.Struct, frozen=True, kw_only=True):
     `file_systems` are the host directories that stand for the file systems of its channels, by FileSystemId.
     `input_cache` is the directory in which objects of its channels are kept for other jobs, within `input_cache_bytes` bytes;
     "": they are not.
-    `verify_multipart_etags`: objects that were uploaded in parts are held against their ETags, too, where that can be done.
+    `verify_multipart_etags`: objects that were uploaded in parts without a CRC-32 are held against their ETags.
     `fast_file`: how its channels of the input mode FastFile come: "mount", or "download" before the program starts.
     `limited`: the program may use no more than the instance type has; `volume_size_in_gb`: the size of a disk of its own in
     GiB, None if it shares this machine's.

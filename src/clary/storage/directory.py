@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,10 @@ from typing import IO, Self
 import msgspec
 
 from clary.base import typed
+from clary.storage.crc32 import Sums
+from clary.storage.integrity import check_length
 from clary.storage.port import Changed, NoSuchBucket, NoSuchKey, ObjectInfo, StorageError, Writer
+from clary.storage.seal import Seal, seal_of
 
 _OBJECT = ".object"
 _UPLOAD = ".upload"
@@ -72,16 +75,11 @@ class DirectoryStorage:
         with self._open(bucket, key) as file:
             return _info(file)
 
-    def etag_is_md5(self, bucket: str, key: str) -> bool:
-        """See `port.ObjectStorage`."""
-        self.head(bucket, key)
-        return True
-
-    def part_bytes(self, bucket: str, key: str, etag: str) -> int | None:
+    def seal(self, bucket: str, key: str, etag: str, *, sure: bool = False) -> Seal | None:  # noqa: ARG002
         """See `port.ObjectStorage`. Nothing is kept in parts here."""
         if self.head(bucket, key).etag != etag:
             raise Changed(f"PreconditionFailed (412): {key!r} has changed", code="PreconditionFailed", status=412)
-        return None
+        return seal_of({"etag": etag})
 
     def get(
         self, bucket: str, key: str, *, etag: str | None = None, start: int = 0, length: int | None = None
@@ -96,9 +94,24 @@ class DirectoryStorage:
             file.seek(start, os.SEEK_CUR)
             return file.read(-1 if length is None else length)
 
-    def get_into(self, bucket: str, key: str, fd: int, *, start: int, length: int, etag: str | None = None) -> int:
+    def get_into(
+        self,
+        bucket: str,
+        key: str,
+        fd: int,
+        *,
+        start: int,
+        length: int,
+        etag: str | None = None,
+        whole: bool = False,
+    ) -> Sequence[int]:
         """See `port.ObjectStorage`."""
-        return _write(fd, self.get(bucket, key, etag=etag, start=start, length=length), start)
+        data = self.get(bucket, key, etag=etag, start=start, length=None if whole else length)
+        check_length(bucket, key, len(data), length)
+        _write(fd, data, start)
+        sums = Sums()
+        sums.add(data)
+        return sums.crcs
 
     def put(self, bucket: str, key: str, data: bytes | memoryview, *, kms_key_id: str | None = None) -> None:
         """See `port.ObjectStorage`."""
@@ -170,12 +183,11 @@ class _DirectoryWriter:
         return msgspec.json.encode(_Head(key=self._key, etag=f'"{self._md5.hexdigest()}"')) + b"\n"
 
 
-def _write(fd: int, data: bytes | memoryview, offset: int) -> int:
+def _write(fd: int, data: bytes | memoryview, offset: int) -> None:
     view = memoryview(data)
     while view:
         written = os.pwrite(fd, view, offset)
         view, offset = view[written:], offset + written
-    return len(data)
 
 
 def _name(key: str) -> str:

@@ -7,7 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from clary.storage.crc32 import Sums
+from clary.storage.integrity import ATTEMPTS, Corrupt, check_length
 from clary.storage.port import ObjectInfo, ObjectStorage, Writer
+from clary.storage.seal import Seal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,7 @@ class Fault:
 
 @dataclass(kw_only=True)
 class Corruption:
-    """The next `times` gets of `key` give bytes of which one, at random, is wrong."""
+    """The next `times` gets of `key` give bytes of which one, at random, is wrong; of a whole object, it is read again."""
 
     key: str
     times: int = 1
@@ -69,32 +72,42 @@ class FaultyStorage:
         self._call("head", key)
         return self._inner.head(bucket, key)
 
-    def etag_is_md5(self, bucket: str, key: str) -> bool:
+    def seal(self, bucket: str, key: str, etag: str, *, sure: bool = False) -> Seal | None:
         """See `port.ObjectStorage`."""
-        self._call("etag_is_md5", key)
-        return self._inner.etag_is_md5(bucket, key)
-
-    def part_bytes(self, bucket: str, key: str, etag: str) -> int | None:
-        """See `port.ObjectStorage`."""
-        self._call("part_bytes", key)
-        return self._inner.part_bytes(bucket, key, etag)
+        self._call("seal", key)
+        return self._inner.seal(bucket, key, etag, sure=sure)
 
     def get(
         self, bucket: str, key: str, *, etag: str | None = None, start: int = 0, length: int | None = None
     ) -> bytes | memoryview:
         """See `port.ObjectStorage`."""
-        self._call("get", key)
-        block = self._inner.get(bucket, key, etag=etag, start=start, length=length)
-        self._passed("get", key, len(block))
-        return self._corrupted(key, block)
+        for _ in range(ATTEMPTS):
+            self._call("get", key)
+            block = self._inner.get(bucket, key, etag=etag, start=start, length=length)
+            self._passed("get", key, len(block))
+            came = self._corrupted(key, block)
+            if came is block or (start, length) != (0, None):
+                return came
+        raise Corrupt(bucket, key)
 
-    def get_into(self, bucket: str, key: str, fd: int, *, start: int, length: int, etag: str | None = None) -> int:
+    def get_into(
+        self,
+        bucket: str,
+        key: str,
+        fd: int,
+        *,
+        start: int,
+        length: int,
+        etag: str | None = None,
+        whole: bool = False,
+    ) -> Sequence[int]:
         """See `port.ObjectStorage`. Counts as a `get`."""
-        self._call("get", key)
-        count = self._inner.get_into(bucket, key, fd, etag=etag, start=start, length=length)
-        self._passed("get", key, count)
-        os.pwrite(fd, self._corrupted(key, os.pread(fd, count, start)), start)
-        return count
+        came = self.get(bucket, key, etag=etag, start=start, length=None if whole else length)
+        check_length(bucket, key, len(came), length)
+        os.pwrite(fd, came, start)
+        sums = Sums()
+        sums.add(came)
+        return sums.crcs
 
     def put(self, bucket: str, key: str, data: bytes | memoryview, *, kms_key_id: str | None = None) -> None:
         """See `port.ObjectStorage`."""

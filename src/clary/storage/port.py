@@ -13,11 +13,13 @@ threads at once. Planning (what to move, and to where) is `selection`; moving ma
     └── UnfaithfulKey    this store would keep the object under another key than the one asked for
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
+
+from clary.storage.seal import Seal
 
 
 class StorageError(Exception):
@@ -118,17 +120,13 @@ class ObjectStorage(Protocol):
         """What a listing would say of one object. Raises `NoSuchKey`, `NoSuchBucket`."""
         ...
 
-    def etag_is_md5(self, bucket: str, key: str) -> bool:
-        """Whether an ETag that looks like an MD5 is that of the object's bytes: not if they are encrypted with keys of KMS
-        or of the client (Source: S3, Object). Raises `NoSuchKey`, `NoSuchBucket`.
-        """
-        ...
+    def seal(self, bucket: str, key: str, etag: str, *, sure: bool = False) -> Seal | None:
+        """What the store tells of the bytes of an object that still has that ETag; None if nothing that helps, or if nobody is
+        to spend time on it.
 
-    def part_bytes(self, bucket: str, key: str, etag: str) -> int | None:
-        """The size of the first part, in bytes, of an object that was uploaded in parts and still has that ETag.
-
-        None if the store does not tell, if that ETag is not made of MD5s, or if nobody is to spend time on it. Where the store is
-        asked, `NoSuchKey` and `Changed` are raised as by `get`.
+        Of an object in parts it tells the size of the first, and the others are taken to be like it; who finds bytes that
+        do not fit asks again, to be `sure`, which costs a request for each part: None if they are not. Raises `NoSuchKey`
+        and `Changed` as `get` does.
         """
         ...
 
@@ -138,14 +136,27 @@ class ObjectStorage(Protocol):
         """The whole object, or `length` bytes from `start` on (fewer where the object ends), held in memory.
 
         With `etag`, only if the object still has that ETag, else `Changed`. A range must begin inside the object; ask
-        for an empty object whole. For objects of any size use `reading.read_blocks`, or `get_into`.
+        for an empty object whole. A whole object is held against its seal, and read again if it does not fit, else
+        `integrity.Corrupt`; a range is not. For objects of any size use `reading.read_objects`, or `get_into`.
         """
         ...
 
-    def get_into(self, bucket: str, key: str, fd: int, *, start: int, length: int, etag: str | None = None) -> int:
-        """The same range, written to the same place in the file `fd`, and not held in memory; answers how many bytes came.
+    def get_into(
+        self,
+        bucket: str,
+        key: str,
+        fd: int,
+        *,
+        start: int,
+        length: int,
+        etag: str | None = None,
+        whole: bool = False,
+    ) -> Sequence[int]:
+        """The same range, written to the same place in the file `fd`, which may be read, too, and not held in memory; answers
+        the CRC-32 of each `crc32.PIECE_BYTES` that came.
 
-        After a failure some of them may have been written. Raises `OSError` for what befalls the file.
+        `whole`: these are known to be all bytes of the object, which is held against its seal as by `get`. Raises
+        `StorageError` if another number of bytes came, and `OSError` for what befalls the file, and may have written some.
         """
         ...
 

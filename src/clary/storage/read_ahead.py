@@ -1,9 +1,9 @@
 """The bytes of objects for those who read files of a view: any range, at once, and much of it before it is asked for.
 
 Called by whoever serves a FastFile channel, from many threads. Every block is a ranged request of the object as it was
-listed (its ETag, else `Changed`). A small object comes whole, and is held against its ETag before a byte is given. A
-larger one, up to `TOLD_BYTES`, that is read from its beginning to its end is held against it, too, before its last bytes are
-given; of one that is larger still, or is read here and there, nothing is known but that it is the one that was listed.
+listed (its ETag, else `Changed`). A small object comes whole, and is held against its seal before a byte is given. A
+larger one that is read from its beginning to its end is held against it, too, before its last bytes are given (by an MD5
+up to `TOLD_BYTES` only); of one that is read here and there nothing is known but that it is the one that was listed.
 
 Memory: what is held ahead of readers stays within a limit; what they wait for comes on top.
 """
@@ -13,20 +13,20 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from hashlib import md5 as new_md5
 
-from clary.storage.integrity import Corrupt, md5_of
+from clary.storage.integrity import Corrupt
 from clary.storage.patterns import SLACK_BYTES, Pattern, Runs
 from clary.storage.port import StorageError
 from clary.storage.reading import Gets, Reader, ReadObject
+from clary.storage.seal import Running
 from clary.storage.view import Node
 
 WHOLE_BYTES = 1024 * 1024
 """Objects up to here are read whole."""
 
 TOLD_BYTES = 8 * 1024 * 1024
-"""Objects up to here are held against their MD5 while they are read through. Most clients store larger ones in parts, which
-have none, and to compute it takes longer than all the rest of reading.
+"""Objects up to here are held against their MD5 while they are read through, if that is all there is: to compute it takes longer
+than all the rest of reading.
 """
 
 LIMIT_BYTES = 128 * 1024 * 1024
@@ -237,8 +237,7 @@ class OpenFile:
         self.blocks: list[_Block] = []
         self.pattern = Pattern(window_at_most)
         self._ahead = ahead
-        told = WHOLE_BYTES < entry.size_bytes <= TOLD_BYTES and md5_of(entry.etag) is not None
-        self._digest = _Digest(entry) if told else None
+        self._digest = _Digest(entry, ahead.reader) if entry.size_bytes > WHOLE_BYTES else None
 
     def read(self, start: int, size: int) -> bytes | memoryview:
         """The bytes from `start` on, so many or up to the end of the file: a copy only where they came in several pieces.
@@ -261,7 +260,7 @@ class OpenFile:
             break
         if self._digest is not None:
             self._digest.wait_for(end - _UNSEEN_BYTES)
-            if end == self.entry.size_bytes and not self._digest.fits(self._ahead.reader):
+            if end == self.entry.size_bytes and not self._digest.fits():
                 raise Corrupt(self.entry.bucket, self.entry.key, attempts=1)
         self._ahead.read(self)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -277,7 +276,7 @@ class OpenFile:
         return position
 
     def follow(self, block: _Block) -> None:
-        """Hold a block that was asked for against the object's ETag, with all before it."""
+        """Hold a block that was asked for against the object's seal, with all before it."""
         if self._digest is not None:
             self._digest.follow(block)
 
@@ -295,17 +294,18 @@ def _piece(block: _Block, start: int, end: int) -> memoryview:
 
 
 class _Digest:
-    """The MD5 of an object whose blocks are asked for in order; of no use once they are not."""
+    """What an object's seal says to blocks that are asked for in order; of no use once they are not."""
 
-    def __init__(self, entry: ReadObject) -> None:
+    def __init__(self, entry: ReadObject, reader: Reader) -> None:
         self._entry = entry
+        self._reader = reader
         self._asked_to = 0
         self._waiting: dict[int, bytes | memoryview] = {}
         self._position = 0
-        self._md5 = new_md5(usedforsecurity=False)
+        self._running: Running | None = None
         self._busy = False
         self._over = threading.Event()
-        self._found: str | None = None
+        self._fits = True
         self._lock = threading.Lock()
         self._moved = threading.Condition(self._lock)
 
@@ -326,12 +326,12 @@ class _Digest:
             with self._moved:
                 self._moved.wait_for(lambda: self._position >= position or self._over.is_set())
 
-    def fits(self, reader: Reader) -> bool:
+    def fits(self) -> bool:
         """Whether all bytes are right, as far as can be known. Waits for those that were asked for."""
         if self._asked_to < self._entry.size_bytes:
             return True
         self._over.wait()
-        return self._found is None or self._found == md5_of(self._entry.etag) or not reader.ought_to_fit(self._entry)
+        return self._fits or self._reader.seal(self._entry, sure=True) is None
 
     def _came(self, start: int, data: "Future[bytes | memoryview]") -> None:
         if data.cancelled() or data.exception() is not None:
@@ -342,19 +342,33 @@ class _Digest:
             if self._busy or self._over.is_set():
                 return
             self._busy = True
+        if self._running is None:
+            self._running = self._begun()
+            if self._running is None:
+                self._give_up()
+                return
         while True:
             with self._lock:
                 piece = self._waiting.pop(self._position, None)
                 if piece is None:
                     self._busy = False
                     break
-            self._md5.update(piece)
+            self._running.update(piece)
             with self._moved:
                 self._position += len(piece)
                 self._moved.notify_all()
         if self._position == self._entry.size_bytes and not self._over.is_set():
-            self._found = self._md5.hexdigest()
+            self._fits = self._running.fits()
             self._end()
+
+    def _begun(self) -> Running | None:
+        try:
+            seal = self._reader.seal(self._entry)
+        except Exception:  # noqa: BLE001  whoever reads on will learn of it; one that waits for the digest must not wait for ever
+            return None
+        if seal is None or (seal.kind == "md5" and self._entry.size_bytes > TOLD_BYTES):
+            return None
+        return Running(seal, self._entry.size_bytes)
 
     def _give_up(self) -> None:
         with self._lock:

@@ -2,19 +2,18 @@
 
 Called for Pipe mode. Every block is one ranged request that ends at once in memory, so that a reader which stops for
 hours holds up no connection. Memory is bounded, whatever the sizes and the number of the objects. Bytes that do not fit
-an object's ETag are never given to the end: see `integrity`.
+an object's seal are never given to the end.
 """
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from hashlib import md5 as new_md5
 from typing import Protocol
 
 import msgspec
 
-from clary.storage.integrity import ATTEMPTS, Corrupt, md5, md5_of
-from clary.storage.port import StorageError
+from clary.storage.integrity import Corrupt, check_length
+from clary.storage.seal import Running, Seal
 from clary.storage.selection import SelectedObject
 
 BLOCK_BYTES = 8 * 1024 * 1024
@@ -40,8 +39,8 @@ class Gets(Protocol):
         """A range of an object, or all of it."""
         ...
 
-    def etag_is_md5(self, bucket: str, key: str) -> bool:
-        """Whether an ETag that looks like an MD5 is one."""
+    def seal(self, bucket: str, key: str, etag: str, *, sure: bool = False) -> Seal | None:
+        """What the store tells of an object's bytes."""
         ...
 
 
@@ -96,25 +95,21 @@ def _requests(entries: Iterable[ReadObject | bytes], block_bytes: int) -> Iterat
 
 
 class Reader:
-    """Reads blocks, from many threads, and holds them against the ETags of their objects."""
+    """Reads blocks, from many threads, and holds objects of several blocks against their seals."""
 
     def __init__(self, storage_of: Callable[[ReadObject], Gets]) -> None:
         self._storage_of = storage_of
-        self._etags_tell = True
         self._side = ThreadPoolExecutor(1, thread_name_prefix="digest")
-        self._digest = new_md5(usedforsecurity=False)
-        self._digested: Future[None] | None = None
+        self._running: Running | None = None
+        self._begun = False
+        self._seen: Future[None] | None = None
 
     def read(self, entry: ReadObject | bytes, start: int, length: int) -> Block:
-        """A block; one that is a whole object is read again if it does not fit, and else is `Corrupt`."""
+        """A block; one that is a whole object has been held against its seal."""
         if isinstance(entry, bytes):
             return Block(entry=entry, data=entry, last=True)
-        expected = md5_of(entry.etag) if length == entry.size_bytes else None
-        for _ in range(ATTEMPTS):
-            data = get_checked(self._storage_of(entry), entry.bucket, entry, start, length)
-            if expected is None or not self._etags_tell or md5(data) == expected or not self.ought_to_fit(entry):
-                return Block(entry=entry, data=data, last=start + len(data) == entry.size_bytes)
-        raise Corrupt(entry.bucket, entry.key)
+        data = get_checked(self._storage_of(entry), entry.bucket, entry, start, length)
+        return Block(entry=entry, data=data, last=start + len(data) == entry.size_bytes)
 
     def followed(self, block: Block) -> Block:
         """The block, once all blocks of its object before it have been looked at. For one thread, in their order.
@@ -123,30 +118,33 @@ class Reader:
         the others have gone out.
         """
         entry = block.entry
-        if isinstance(entry, bytes) or len(block.data) == entry.size_bytes or not self._etags_tell:
+        if isinstance(entry, bytes) or len(block.data) == entry.size_bytes:
             return block
-        expected = md5_of(entry.etag)
-        if expected is None:
-            return block
-        if self._digested is not None:
-            self._digested.result()
-        self._digested = self._side.submit(self._digest.update, block.data)
+        if self._seen is not None:
+            self._seen.result()
+        self._seen = self._side.submit(self._see, entry, block.data)
         if block.last:
-            self._digested.result()
-            found, self._digest = self._digest.hexdigest(), new_md5(usedforsecurity=False)
-            if found != expected and self.ought_to_fit(entry):
+            self._seen.result()
+            running, self._running, self._begun = self._running, None, False
+            if running is not None and not running.fits() and self.seal(entry, sure=True) is not None:
                 raise Corrupt(entry.bucket, entry.key, attempts=1)
         return block
+
+    def seal(self, entry: ReadObject, *, sure: bool = False) -> Seal | None:
+        """What its store tells of an object."""
+        return self._storage_of(entry).seal(entry.bucket, entry.key, entry.etag, sure=sure)
 
     def close(self) -> None:
         """Let the thread go."""
         self._side.shutdown(wait=False)
 
-    def ought_to_fit(self, entry: ReadObject) -> bool:
-        """Whether the ETag is an MD5 indeed; after the first that is not, no other is taken for one: as `transfer`."""
-        if self._etags_tell and not self._storage_of(entry).etag_is_md5(entry.bucket, entry.key):
-            self._etags_tell = False
-        return self._etags_tell
+    def _see(self, entry: ReadObject, data: bytes | memoryview) -> None:
+        if not self._begun:
+            self._begun = True
+            seal = self.seal(entry)
+            self._running = None if seal is None else Running(seal, entry.size_bytes)
+        if self._running is not None:
+            self._running.update(data)
 
 
 def get_checked(
@@ -159,9 +157,3 @@ def get_checked(
         data = storage.get(bucket, item.key, etag=item.etag, start=start, length=length)
     check_length(bucket, item.key, len(data), length)
     return data
-
-
-def check_length(bucket: str, key: str, came: int, expected: int) -> None:
-    """Raise `StorageError` if another number of bytes came than the listing spoke of."""
-    if came != expected:
-        raise StorageError(f"s3://{bucket}/{key}: {came} bytes came, {expected} were expected")

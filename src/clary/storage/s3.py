@@ -9,11 +9,15 @@ and the bucket is asked for before the first write.
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from os.path import commonprefix
 
-from clary.storage.integrity import ASK_CHECKSUM, ATTEMPTS, CHECKSUM, Corrupt, checksum, fits_checksum
+from msgspec.structs import replace
+
+from clary.storage.crc32 import checksum
+from clary.storage.file_check import FileCheck
+from clary.storage.integrity import ATTEMPTS, Corrupt, check_length
 from clary.storage.port import (
     CredentialsProvider,
     NoSuchBucket,
@@ -27,6 +31,7 @@ from clary.storage.port import (
 from clary.storage.s3_read import DiskTrouble, InMemory, IntoFile
 from clary.storage.s3_upload import S3Writer
 from clary.storage.s3_wire import Answer, S3Wire, decoded, element, elements
+from clary.storage.seal import ASK_CHECKSUM, CHECKSUM, Running, Seal, seal_of
 
 _IMPLIED_DIRECTORY = "application/x-directory"  # what SeaweedFS says of "a/" if there is no such object, but an "a/b"
 _BENT_BY_SEAWEEDFS = re.compile(r"\\|//|^/|(^|/)\.{1,2}(/|$)")
@@ -36,7 +41,7 @@ class S3Storage:
     """See `port.ObjectStorage`. `credentials` is asked for every request.
 
     A store that is away for less than `retry_total_s` seconds is waited for; beyond that, `Unreachable`. `insists_s` as in
-    `S3Wire`. With `tell_parts` it is asked for the parts of objects, by which their ETags can be checked.
+    `S3Wire`. With `tell_parts` the ETags of objects in parts are a seal, too.
     """
 
     def __init__(
@@ -81,41 +86,55 @@ class S3Storage:
             key=key, size_bytes=int(answer.headers.get("content-length", "0")), etag=answer.headers.get("etag", "")
         )
 
-    def etag_is_md5(self, bucket: str, key: str) -> bool:
+    def seal(self, bucket: str, key: str, etag: str, *, sure: bool = False) -> Seal | None:
         """See `port.ObjectStorage`."""
-        return _is_made_of_md5(self._head(bucket, key))
-
-    def part_bytes(self, bucket: str, key: str, etag: str) -> int | None:
-        """See `port.ObjectStorage`. Source: S3, HeadObject, partNumber. A store that knows of none answers as for a whole object."""
-        if not self._tell_parts:
-            return None
         self._check_key(bucket, key)
-        query, pinned = {"partNumber": "1"}, {"if-match": etag}
-        answer = self._wire.request(
-            "HEAD", bucket, key, query=query, headers=pinned, accept=lambda answer: answer.status in {400, 501}
-        )
-        told = answer.status < 300 and _is_made_of_md5(answer)
-        return int(answer.headers.get("content-length", "0")) or None if told else None
+        headers = ASK_CHECKSUM | {"if-match": etag}
+        answer = self._wire.request("HEAD", bucket, key, headers=headers, accept=lambda answer: answer.status == 400)
+        if answer.status == 400:  # only who has the client's key may know
+            return None
+        size_bytes = int(answer.headers.get("content-length", "0"))
+        seal = self._of_known_parts(bucket, key, answer.headers, size_bytes)
+        if sure and seal is not None and seal.parts is not None:
+            for number in range(2, seal.parts):
+                if self._part_bytes(bucket, key, etag, number) != seal.part_bytes:
+                    return None
+        return seal
 
     def get(
         self, bucket: str, key: str, *, etag: str | None = None, start: int = 0, length: int | None = None
     ) -> bytes | memoryview:
-        """See `port.ObjectStorage`. A whole object that does not fit its checksum is read again, and else is `Corrupt`."""
+        """See `port.ObjectStorage`."""
+        whole = (start, length) == (0, None)
         for _ in range(ATTEMPTS):
             body = InMemory()
             headers = self._get(bucket, key, etag, start, length, body)
-            if fits_checksum(headers, body.data):
+            if not whole or self._fits(bucket, key, headers, body.data):
                 return memoryview(body.data)
-        raise Corrupt(bucket, key, what="checksum")
+        raise Corrupt(bucket, key)
 
-    def get_into(self, bucket: str, key: str, fd: int, *, start: int, length: int, etag: str | None = None) -> int:
+    def get_into(
+        self,
+        bucket: str,
+        key: str,
+        fd: int,
+        *,
+        start: int,
+        length: int,
+        etag: str | None = None,
+        whole: bool = False,
+    ) -> Sequence[int]:
         """See `port.ObjectStorage`."""
-        body = IntoFile(fd, start, length)
-        try:
-            self._get(bucket, key, etag, start, length, body)
-        except DiskTrouble as error:
-            raise error.error from None
-        return body.length
+        for _ in range(ATTEMPTS):
+            body = IntoFile(fd, start, length)
+            try:
+                headers = self._get(bucket, key, etag, start, None if whole else length, body)
+            except DiskTrouble as error:
+                raise error.error from None
+            check_length(bucket, key, body.length, length)
+            if not whole or self._file_fits(bucket, key, headers, fd, body):
+                return body.sums.crcs
+        raise Corrupt(bucket, key)
 
     def _get(
         self, bucket: str, key: str, etag: str | None, start: int, length: int | None, body: InMemory | IntoFile
@@ -127,6 +146,46 @@ class S3Storage:
         else:
             headers |= ASK_CHECKSUM
         return self._wire.request("GET", bucket, key, headers=headers, into=body).headers
+
+    def _fits(self, bucket: str, key: str, headers: Mapping[str, str], data: bytes | bytearray) -> bool:
+        """Whether a whole object is what the headers that came with it speak of, as far as can be known."""
+        seal = self._of_known_parts(bucket, key, headers, len(data))
+        if seal is None:
+            return True
+        running = Running(seal, len(data))
+        running.update(memoryview(data))
+        return running.fits() or not self._surely(bucket, key, headers)
+
+    def _file_fits(self, bucket: str, key: str, headers: Mapping[str, str], fd: int, body: IntoFile) -> bool:
+        """The same, of one that was written to a file."""
+        check = FileCheck(fd, body.length, lambda: self._of_known_parts(bucket, key, headers, body.length))
+        check.written(0, body.length, body.sums.crcs)
+        return check.fits() or not self._surely(bucket, key, headers)
+
+    def _surely(self, bucket: str, key: str, headers: Mapping[str, str]) -> bool:
+        """Whether what the headers of an object tell is sure to hold: see `port.ObjectStorage.seal`."""
+        return self.seal(bucket, key, headers.get("etag", ""), sure=True) is not None
+
+    def _of_known_parts(self, bucket: str, key: str, headers: Mapping[str, str], size_bytes: int) -> Seal | None:
+        """The seal of an object, if it can be used."""
+        seal = seal_of(headers)
+        if seal is None or seal.parts is None:
+            return seal
+        if seal.kind == "md5" and not self._tell_parts:
+            return None
+        one = seal.parts == 1
+        part_bytes = size_bytes if one else self._part_bytes(bucket, key, headers.get("etag", ""), 1)
+        return (
+            replace(seal, part_bytes=part_bytes) if part_bytes and -(-size_bytes // part_bytes) == seal.parts else None
+        )
+
+    def _part_bytes(self, bucket: str, key: str, etag: str, number: int) -> int | None:
+        """The size of a part. A store that knows of none answers as for a whole object. Source: S3, HeadObject, partNumber."""
+        query, pinned = {"partNumber": str(number)}, {"if-match": etag}
+        answer = self._wire.request(
+            "HEAD", bucket, key, query=query, headers=pinned, accept=lambda answer: answer.status in {400, 416, 501}
+        )
+        return int(answer.headers.get("content-length", "0")) if answer.status < 300 else None
 
     def put(self, bucket: str, key: str, data: bytes | memoryview, *, kms_key_id: str | None = None) -> None:
         """See `port.ObjectStorage`."""
@@ -206,13 +265,6 @@ def _encryption(kms_key_id: str | None) -> dict[str, str]:
     if kms_key_id is None:
         return {}
     return {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id": kms_key_id}
-
-
-def _is_made_of_md5(answer: Answer) -> bool:
-    return not (
-        answer.headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
-        or "x-amz-server-side-encryption-customer-algorithm" in answer.headers
-    )
 
 
 def _objects(page: Answer, prefix: str) -> list[ObjectInfo]:

@@ -10,6 +10,7 @@ import socket
 from http.client import RemoteDisconnected
 from typing import Protocol
 
+from clary.storage.crc32 import Sums
 from clary.storage.port import StorageError
 
 _HEAD_BYTES = 64 * 1024
@@ -64,17 +65,20 @@ class InMemory:
 
 
 class IntoFile:
-    """A body of at most `length_max` bytes, written to `fd` from `offset` on as it comes; `length` is how many it had."""
+    """A body of at most `length_max` bytes, written to `fd` from `offset` on as it comes; `length` is how many it had, and
+    `sums` what they sum up to.
+    """
 
     def __init__(self, fd: int, offset: int, length_max: int) -> None:
         self._fd = fd
         self._offset = offset
         self._length_max = length_max
         self.length = 0
+        self.sums = Sums()
 
     def take(self, connection: socket.socket, first: memoryview, length: int) -> None:
         """See `Body`. Raises `DiskTrouble`."""
-        self.length = length
+        self.length, self.sums = length, Sums()
         if length > self._length_max:  # then it is another object than the one that was listed
             raise StorageError(f"{length} bytes came, {self._length_max} were expected")
         self._write(first, self._offset)
@@ -87,10 +91,11 @@ class IntoFile:
 
     def give(self, data: bytes) -> None:
         """See `Body`. Raises `DiskTrouble`."""
-        self.length = len(data)
+        self.length, self.sums = len(data), Sums()
         self._write(memoryview(data)[: self._length_max], self._offset)
 
     def _write(self, view: memoryview, position: int) -> None:
+        self.sums.add(view)  # of what came, not of what the file says of it
         try:
             while view:
                 written = os.pwrite(self._fd, view, position)

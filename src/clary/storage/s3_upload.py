@@ -17,9 +17,10 @@ from typing import NamedTuple, Self
 from xml.sax.saxutils import escape
 
 from clary.base.telemetry import get_logger
-from clary.storage.integrity import CHECKSUM, checksum, etag_of_parts
+from clary.storage.crc32 import checksum
 from clary.storage.port import AccessDenied, NoSuchKey, StorageError
 from clary.storage.s3_wire import S3Wire, element
+from clary.storage.seal import CHECKSUM, etag_of_parts
 
 PART_BYTES = 8 * 1024 * 1024
 PARTS_IN_FLIGHT = 4

@@ -27,7 +27,7 @@ from urllib.parse import quote, unquote, urlsplit
 import msgspec
 from msgspec.structs import replace
 
-from clary.storage.integrity import ATTEMPTS, CHECKSUM
+from clary.storage.integrity import ATTEMPTS
 from clary.storage.port import (
     AccessDenied,
     Changed,
@@ -40,6 +40,7 @@ from clary.storage.port import (
     Unreachable,
 )
 from clary.storage.s3_read import Body, UnknownLength, get
+from clary.storage.seal import CHECKSUM
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0

@@ -12,14 +12,16 @@ import shutil
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from clary.storage.integrity import ATTEMPTS, Corrupt, FileDigest, md5, md5_of, parts_of
+from clary.storage.file_check import FileCheck
+from clary.storage.integrity import ATTEMPTS, Corrupt
 from clary.storage.port import ObjectStorage
-from clary.storage.reading import check_length, get_checked
+from clary.storage.reading import get_checked
+from clary.storage.seal import Seal
 from clary.storage.selection import SelectedObject, Selection, checked_path
 
 PART_BYTES = 16 * 1024 * 1024
@@ -63,7 +65,7 @@ def download(
     again after a crash.
 
     Files have mode 0644, directories 0755 (observed, SageMaker's File mode). Each object is read as it was listed (by
-    its ETag, else `Changed`; other bytes than the ETag speaks of are read again, else `Corrupt`), written into `scratch` and renamed into place. `scratch` is on the same file system,
+    its ETag, else `Changed`; bytes that do not fit its seal are read again, else `Corrupt`), written into `scratch` and renamed into place. `scratch` is on the same file system,
     outside `directory` (containers choke on stray files in a channel), by default beside it, and gone afterwards.
     Memory: at most `concurrency` objects of up to 1 MiB; larger ones go into their files as they come, a few parts of
     16 MiB at a time.
@@ -93,9 +95,8 @@ class _PartialFile:
     may still be about to write, and must not hit another file that got the same number.
     """
 
-    def __init__(self, path: str, item: SelectedObject, part_bytes: Callable[[], int | None]) -> None:
+    def __init__(self, path: str, item: SelectedObject, seal: Callable[[], Seal | None]) -> None:
         self.path = path
-        self.parts_left = -(-item.size_bytes // PART_BYTES)
         self.fd = _create(path)
         try:
             os.posix_fallocate(self.fd, 0, item.size_bytes)
@@ -103,9 +104,8 @@ class _PartialFile:
             os.close(self.fd)
             raise
         self.close = weakref.finalize(self, os.close, self.fd)
-        told = md5_of(item.etag) is not None or parts_of(item.etag) is not None
-        self.new_digest = functools.partial(FileDigest, self.fd, item.size_bytes, item.etag, part_bytes)
-        self.digest = self.new_digest() if told else None
+        self.new_check = functools.partial(FileCheck, self.fd, item.size_bytes, seal)
+        self.check = self.new_check()
 
 
 class _Download:
@@ -125,7 +125,6 @@ class _Download:
         self._error: BaseException | None = None
         self._objects_done = 0
         self._bytes_done = 0
-        self._etags_tell = True
 
     def run(self, concurrency: int, on_progress: Callable[[Progress], None], cancelled: Callable[[], bool]) -> Progress:
         for path in self._selection.directories:
@@ -171,8 +170,7 @@ class _Download:
                 yield item, path, None, 0
                 continue
             # It must not know `self`, which knows it: its descriptor would stay until the next garbage collection.
-            part_bytes = functools.partial(self._storage.part_bytes, self._bucket, item.key, item.etag)
-            partial = _PartialFile(path, item, part_bytes)
+            partial = _PartialFile(path, item, functools.partial(self._storage.seal, self._bucket, item.key, item.etag))
             for start in range(0, item.size_bytes, PART_BYTES):
                 yield item, path, partial, start
 
@@ -194,7 +192,7 @@ class _Download:
                 self._stopped = True
 
     def _bring_whole(self, item: SelectedObject, path: str) -> None:
-        data = self._intact(item)
+        data = get_checked(self._storage, self._bucket, item, 0, item.size_bytes)
         fd = _create(path)
         try:
             _write(fd, data, 0)
@@ -203,55 +201,42 @@ class _Download:
         self._finish(item, path, len(data))
 
     def _bring_part(self, item: SelectedObject, partial: _PartialFile, start: int) -> None:
+        whole = item.size_bytes <= PART_BYTES  # then the storage looks at it, and nothing has to be asked for
         with self._parts:
-            length = self._get_part(item, partial, start)
+            length, crcs = self._get_part(item, partial, start, whole=whole)
         with self._lock:
-            partial.parts_left -= 1
-            complete = partial.parts_left == 0
             self._bytes_done += length
-        if partial.digest is not None:
-            complete = partial.digest.written(start, length)
-            if complete and not partial.digest.fits() and self._ought_to_fit(item):
+        if whole or partial.check.written(start, length, crcs):
+            if not whole and not partial.check.fits() and self._ought_to_fit(item):
                 self._bring_again(item, partial)
-        if complete:
             partial.close()
             self._finish(item, partial.path, 0)
 
-    def _intact(self, item: SelectedObject) -> bytes | memoryview:
-        """A small object whose bytes fit its ETag."""
-        expected = md5_of(item.etag)
-        for _ in range(ATTEMPTS):
-            data = get_checked(self._storage, self._bucket, item, 0, item.size_bytes)
-            if expected is None or not self._etags_tell or md5(data) == expected or not self._ought_to_fit(item):
-                return data
-        raise Corrupt(self._bucket, item.key)
-
     def _bring_again(self, item: SelectedObject, partial: _PartialFile) -> None:
-        """Another attempt at a large object whose bytes did not fit its ETag, this time from its beginning to its end."""
+        """Another attempt at a large object whose bytes did not fit its seal, this time from its beginning to its end."""
         for _ in range(ATTEMPTS - 1):
-            digest = partial.new_digest()
+            check = partial.new_check()
             for start in range(0, item.size_bytes, PART_BYTES):
                 with self._parts:
                     if self._stopped:
                         return
-                    digest.written(start, self._get_part(item, partial, start))
-            if digest.fits():
+                    check.written(start, *self._get_part(item, partial, start))
+            if check.fits():
                 return
         raise Corrupt(self._bucket, item.key)
 
-    def _get_part(self, item: SelectedObject, partial: _PartialFile, start: int) -> int:
+    def _get_part(
+        self, item: SelectedObject, partial: _PartialFile, start: int, *, whole: bool = False
+    ) -> tuple[int, Sequence[int]]:
         length = min(PART_BYTES, item.size_bytes - start)
-        came = self._storage.get_into(self._bucket, item.key, partial.fd, etag=item.etag, start=start, length=length)
-        check_length(self._bucket, item.key, came, length)
-        return length
+        crcs = self._storage.get_into(
+            self._bucket, item.key, partial.fd, etag=item.etag, start=start, length=length, whole=whole
+        )
+        return length, crcs
 
     def _ought_to_fit(self, item: SelectedObject) -> bool:
-        """Whether the ETag is an MD5 indeed. If the store says that one is not, no other of this transfer is taken for one:
-        a bucket encrypts all its objects alike, and the question costs a request.
-        """
-        if self._etags_tell and not self._storage.etag_is_md5(self._bucket, item.key):
-            self._etags_tell = False
-        return self._etags_tell
+        """Whether what the store tells of an object is sure to hold."""
+        return self._storage.seal(self._bucket, item.key, item.etag, sure=True) is not None
 
     def _finish(self, item: SelectedObject, path: str, size_bytes: int) -> None:
         with self._lock:

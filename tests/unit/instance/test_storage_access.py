@@ -10,12 +10,13 @@ from clary.jobs.task import StorageGrant
 from clary.storage.s3_upload import PART_BYTES
 from clary.storage.uri import S3Location
 from unit.instance.scenes import make_task
+from weed import put_without_checksum
 
 pytest_plugins = ["weed"]
 
 
 @pytest.mark.parametrize("verify", [False, True])
-def test_parts_are_asked_for_as_the_task_says(weed_store, weed_bucket, tmp_path, verify):
+def test_etags_of_parts_are_a_seal_as_the_task_says(weed_store, weed_bucket, tmp_path, verify):
     """By `verify_multipart_etags`, which the setting of that name has set."""
     grants = [
         StorageGrant(
@@ -33,8 +34,7 @@ def test_parts_are_asked_for_as_the_task_says(weed_store, weed_bucket, tmp_path,
     task = make_task(s3_endpoint_url=weed_store.endpoint_url, verify_multipart_etags=verify)
     storage_for = s3(task, Grants(tmp_path / "grants", FixedClock(Instant(1))))
     place = S3Location(bucket=weed_bucket, key="k")
-    with storage_for("write", place).open_writer(weed_bucket, "k") as writer:
-        writer.write(bytes(PART_BYTES + 1))
+    put_without_checksum(weed_store, weed_bucket, "k", bytes(PART_BYTES + 1), part_bytes=PART_BYTES)
     reading = storage_for("read", place)
-    etag = reading.head(weed_bucket, "k").etag
-    assert reading.part_bytes(weed_bucket, "k", etag) == (PART_BYTES if verify else None)
+    seal = reading.seal(weed_bucket, "k", reading.head(weed_bucket, "k").etag)
+    assert (seal and seal.part_bytes) == (PART_BYTES if verify else None)

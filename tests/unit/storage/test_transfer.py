@@ -11,9 +11,10 @@ import pytest
 from clary.storage import transfer
 from clary.storage.directory import DirectoryStorage
 from clary.storage.faulty import Corruption, Fault, FaultyStorage
-from clary.storage.integrity import Corrupt, md5, md5_of
+from clary.storage.integrity import Corrupt
 from clary.storage.port import AccessDenied, Changed, NoSuchKey, StorageError, Unreachable
 from clary.storage.reading import ReadObject, read_objects
+from clary.storage.seal import Seal
 from clary.storage.selection import SelectedObject, Selection, UnsafeKey, select_prefix
 from clary.storage.transfer import PART_BYTES, Cancelled, InsufficientDisk, download
 from clary.storage.upload import upload_archive, upload_tree
@@ -410,32 +411,35 @@ def test_bytes_that_stay_wrong_fail_the_transfer(storage, channel, size):
     """Nothing wrong gets into the channel, however often the store gives it."""
     selection = fill(storage, {"k": bytes(size)})
     faulty = FaultyStorage(storage, corruptions=[Corruption(key="p/k", times=10**9)])
-    with pytest.raises(Corrupt, match="BadDigest: the bytes of s3://bucket/p/k do not fit its ETag"):
+    with pytest.raises(Corrupt, match="BadDigest: the bytes of s3://bucket/p/k do not fit its checksum or ETag"):
         download(faulty, BUCKET, selection, channel)
     assert tree(channel) == {}
     assert list(channel.parent.iterdir()) == [channel]
 
 
-@pytest.mark.parametrize("size", [10, 3 * PART_BYTES])
-def test_etags_that_are_no_md5_say_nothing(storage, channel, size):
-    """Objects of a bucket whose ETags only look like one come once each, after one question for all of them."""
+def test_an_object_that_nothing_is_told_of_is_taken_as_it_comes(storage, channel):
+    """Once, and without a doubt: one whose ETag is no MD5, and that has no checksum."""
 
-    class Encrypting(FaultyStorage):
-        def etag_is_md5(self, bucket, key):
-            super().etag_is_md5(bucket, key)
-            return False
+    class Silent(FaultyStorage):
+        def seal(self, bucket, key, etag, *, sure=False):
+            super().seal(bucket, key, etag, sure=sure)
 
-    selection = fill(storage, {f"k{n}": bytes(size) for n in range(3)})
-    encrypting = Encrypting(storage, corruptions=[Corruption(key=f"p/k{n}") for n in range(3)])
-    download(encrypting, BUCKET, selection, channel, concurrency=1)
-    verbs = [verb for verb, _ in encrypting.calls]
-    assert (verbs.count("etag_is_md5"), verbs.count("get")) == (1, 3 * -(-size // PART_BYTES))
-    assert len(tree(channel)) == 3
+    selection = fill(storage, {"k": bytes(3 * PART_BYTES)})
+    silent = Silent(storage, corruptions=[Corruption(key="p/k")])
+    download(silent, BUCKET, selection, channel, concurrency=1)
+    assert [verb for verb, _ in silent.calls] == ["get", "seal", "get", "get"]
 
 
-def test_an_etag_of_parts_is_not_looked_at(storage, channel):
-    """It has the number of parts at its end."""
-    fill(storage, {"k": b"12"})
-    etag = storage.head(BUCKET, "p/k").etag
-    assert md5_of(etag) == md5(b"12")
-    assert md5_of(etag.removesuffix('"') + '-2"') is None
+def test_a_seal_that_does_not_hold_for_sure_is_no_reason_to_doubt(storage, channel):
+    """Parts that differ in size, which shows only when all are asked for: the object is what came."""
+
+    class Unsure(FaultyStorage):
+        def seal(self, bucket, key, etag, *, sure=False):
+            super().seal(bucket, key, etag, sure=sure)
+            return None if sure else Seal(kind="md5", digest=bytes(16))
+
+    selection = fill(storage, {"k": bytes(3 * PART_BYTES)})
+    unsure = Unsure(storage)
+    download(unsure, BUCKET, selection, channel, concurrency=1)
+    assert [verb for verb, _ in unsure.calls] == ["get", "seal", "get", "get", "seal"]
+    assert (channel / "k").read_bytes() == bytes(3 * PART_BYTES)
