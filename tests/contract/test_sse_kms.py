@@ -3,6 +3,7 @@
 The last part pins where the store differs from S3; docs/semantics.md tells of it.
 """
 
+import io
 import json
 import os
 import random
@@ -14,6 +15,9 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from clary.storage.port import Credentials, S3Address
+from clary.storage.s3 import S3Storage
+from clary.storage.seal import Running
 from server import wait
 
 pytest_plugins = ["server"]
@@ -32,6 +36,14 @@ def direct(server):
     told = json.loads((server.home / "server.json").read_bytes())
     session = boto3.Session(secrets["access_key_id"], secrets["secret_access_key"], region_name="us-east-1")
     return session.client("s3", endpoint_url=told["s3_endpoint_url"], config=ONCE)
+
+
+def job_storage(server):
+    """The storage of jobs, at the store itself."""
+    secrets = json.loads((server.home / "s3" / "secrets.json").read_bytes())
+    told = json.loads((server.home / "server.json").read_bytes())
+    keys = Credentials(access_key_id=secrets["access_key_id"], secret_access_key=secrets["secret_access_key"])
+    return S3Storage(S3Address(endpoint_url=told["s3_endpoint_url"], region="us-east-1"), lambda: keys, tell_parts=True)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +123,31 @@ def test_a_key_goes_by_any_of_its_names(s3, bucket, key, alias):
         assert under(s3, bucket, f"k{name}") == ("aws:kms", key)
         assert read(s3, bucket, f"k{name}") == SMALL
         assert read(s3, bucket, f"k{name}", Range="bytes=1000-70000") == SMALL[1000:70001]
+
+
+def test_what_is_told_of_encrypted_bytes_is_told_of_the_plain_ones(server, s3, bucket, key, tmp_path):
+    """By the store's own address, as jobs read: in memory, and into a file. Their ETags are believed in nothing."""
+    body = random.Random(9).randbytes((17 << 20) + 3)
+    s3.put_object(Bucket=bucket, Key="at-once", Body=body, **sealed(key))
+    s3.upload_fileobj(io.BytesIO(body), bucket, "in-parts", ExtraArgs=sealed(key))
+    put_parts(s3, bucket, "untold", **sealed(key))
+    storage = job_storage(server)
+    for info in storage.list_objects(bucket, ""):
+        expected = LARGE if info.key == "untold" else body
+        assert storage.get(bucket, info.key, etag=info.etag) == expected
+        path = tmp_path / info.key
+        fd = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            storage.get_into(bucket, info.key, fd, start=0, length=len(expected), etag=info.etag, whole=True)
+        finally:
+            os.close(fd)
+        assert path.read_bytes() == expected
+        seal = storage.seal(bucket, info.key, info.etag)
+        assert seal is None or seal.kind == "crc32"
+        if seal is not None:
+            running = Running(seal, len(expected))
+            running.update(expected)
+            assert running.fits()
 
 
 def test_an_empty_object_is_under_its_key(s3, bucket, key):

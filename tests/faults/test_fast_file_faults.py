@@ -5,6 +5,7 @@ On a real `clary serve`. A program is held between two parts of its data by file
 
 import contextlib
 import hashlib
+import io
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from boto3.s3.transfer import TransferConfig
 
 from clary.base.telemetry import get_logger
 from clary.instance.fast_file_mount import FastFileMount
@@ -19,6 +21,7 @@ from clary.jobs.instance_files import InstanceFiles
 from clary.jobs.task import ProgramEnd
 from clary.runtimes import fuse
 from clary.runtimes.process import ProcessRuntime
+from clary.storage.integrity import Corrupt
 from clary.storage.port import Credentials, S3Address
 from clary.storage.read_ahead import ReadAhead
 from clary.storage.reading import ReadObject
@@ -216,14 +219,18 @@ def test_killed_at_each_point(tmp_path, needs_fuse, point):
 SIZES = {"empty": 0, "one": 1, "small": 100_000, "zparts": 12_000_001}
 
 
-@pytest.fixture(scope="module")
-def objects(weed_store):
-    """A bucket of objects of all sizes, and their bytes."""
+@pytest.fixture(scope="module", params=["at once", "in parts"])
+def objects(weed_store, request):
+    """A bucket of objects of all sizes, the large one uploaded in one way or the other, and their bytes."""
     bucket = weed_store.bucket()
     rng = random.Random(6)
     found = {name: rng.randbytes(size) for name, size in SIZES.items()}
     for name, data in found.items():
-        weed_store.client().put_object(Bucket=bucket, Key=f"in/{name}", Body=data)
+        if request.param == "in parts" and name == "zparts":
+            config = TransferConfig(multipart_threshold=1, multipart_chunksize=5 << 20)
+            weed_store.client().upload_fileobj(io.BytesIO(data), bucket, f"in/{name}", Config=config)
+        else:
+            weed_store.client().put_object(Bucket=bucket, Key=f"in/{name}", Body=data)
     return bucket, found
 
 
@@ -251,6 +258,20 @@ def test_every_trouble_that_passes_is_got_over(weed_store, objects, fault):
                     found += piece
                 assert found == whole[name]
         assert fault in s3.seen
+
+
+def test_a_wrong_byte_is_noticed_before_the_end_of_who_reads_through(weed_store, objects):
+    """Whichever block it came in, if something is told of the bytes."""
+    bucket, _ = objects
+    keys = Credentials(access_key_id=weed_store.access_key_id, secret_access_key=weed_store.secret_access_key)
+    with misbehaving(weed_store.endpoint_url, {f"/{bucket}/in/zparts": [None, "flip"]}) as s3:
+        storage = S3Storage(S3Address(endpoint_url=s3.endpoint_url, region="us-east-1"), lambda: keys)
+        with contextlib.closing(ReadAhead(lambda _entry: storage)) as ahead:
+            file, count = ahead.open(nodes(storage, bucket)["zparts"]), 0
+            with pytest.raises(Corrupt):
+                while piece := file.read(count, 128 * 1024):
+                    count += len(piece)
+        assert s3.seen == [None, "flip"]
 
 
 def test_the_name_of_a_mount_says_whose_it_is(own_mount):

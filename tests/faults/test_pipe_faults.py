@@ -6,6 +6,7 @@ epoch, or between two, by files that the test puts into its /opt/ml.
 
 import contextlib
 import hashlib
+import io
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from boto3.s3.transfer import TransferConfig
 
 from clary.base import faults
 from clary.instance.fifo import Note
@@ -216,14 +218,18 @@ def test_a_store_that_is_killed_in_an_epoch_is_waited_for(own):
 SIZES = {"empty": 0, "one": 1, "small": 100_000, "whole": BLOCK_BYTES, "zparts": 2 * BLOCK_BYTES + 5}
 
 
-@pytest.fixture(scope="module")
-def objects(weed_store):
-    """A bucket of objects of all sizes, and their bytes one after the other."""
+@pytest.fixture(scope="module", params=["at once", "in parts"])
+def objects(weed_store, request):
+    """A bucket of objects of all sizes, the large ones uploaded in one way or the other, and their bytes one after the other."""
     bucket = weed_store.bucket()
     rng = random.Random(6)
     found = {name: rng.randbytes(size) for name, size in sorted(SIZES.items())}
     for name, data in found.items():
-        weed_store.client().put_object(Bucket=bucket, Key=f"in/{name}", Body=data)
+        if request.param == "in parts" and len(data) > BLOCK_BYTES:
+            config = TransferConfig(multipart_threshold=1, multipart_chunksize=7 << 20)
+            weed_store.client().upload_fileobj(io.BytesIO(data), bucket, f"in/{name}", Config=config)
+        else:
+            weed_store.client().put_object(Bucket=bucket, Key=f"in/{name}", Body=data)
     return bucket, b"".join(found.values())
 
 
