@@ -95,15 +95,7 @@ class DirectoryStorage:
             return file.read(-1 if length is None else length)
 
     def get_into(
-        self,
-        bucket: str,
-        key: str,
-        fd: int,
-        *,
-        start: int,
-        length: int,
-        etag: str | None = None,
-        whole: bool = False,
+        self, bucket: str, key: str, fd: int, *, start: int, length: int, etag: str | None = None, whole: bool = False
     ) -> Sequence[int]:
         """See `port.ObjectStorage`."""
         data = self.get(bucket, key, etag=etag, start=start, length=None if whole else length)

@@ -91,15 +91,7 @@ class FaultyStorage:
         raise Corrupt(bucket, key)
 
     def get_into(
-        self,
-        bucket: str,
-        key: str,
-        fd: int,
-        *,
-        start: int,
-        length: int,
-        etag: str | None = None,
-        whole: bool = False,
+        self, bucket: str, key: str, fd: int, *, start: int, length: int, etag: str | None = None, whole: bool = False
     ) -> Sequence[int]:
         """See `port.ObjectStorage`. Counts as a `get`."""
         came = self.get(bucket, key, etag=etag, start=start, length=None if whole else length)

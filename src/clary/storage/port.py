@@ -142,15 +142,7 @@ class ObjectStorage(Protocol):
         ...
 
     def get_into(
-        self,
-        bucket: str,
-        key: str,
-        fd: int,
-        *,
-        start: int,
-        length: int,
-        etag: str | None = None,
-        whole: bool = False,
+        self, bucket: str, key: str, fd: int, *, start: int, length: int, etag: str | None = None, whole: bool = False
     ) -> Sequence[int]:
         """The same range, written to the same place in the file `fd`, which may be read, too, and not held in memory; answers
         the CRC-32 of each `crc32.PIECE_BYTES` that came.

@@ -114,15 +114,7 @@ class S3Storage:
         raise Corrupt(bucket, key)
 
     def get_into(
-        self,
-        bucket: str,
-        key: str,
-        fd: int,
-        *,
-        start: int,
-        length: int,
-        etag: str | None = None,
-        whole: bool = False,
+        self, bucket: str, key: str, fd: int, *, start: int, length: int, etag: str | None = None, whole: bool = False
     ) -> Sequence[int]:
         """See `port.ObjectStorage`."""
         for _ in range(ATTEMPTS):
