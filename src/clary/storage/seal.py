@@ -1,8 +1,9 @@
 """What a store tells of the bytes of an object, and whether they fit it.
 
 Called by `s3`, which asks, and by whoever brings an object in several requests: `file_check`, `reading`, `read_ahead`. Of what
-S3 may tell, two kinds are used: CRC-32, which boto3 and most SDKs send by themselves, and which costs next to nothing; and the ETag, where
-it is an MD5, or one of the MD5s of parts. Objects that have neither are not looked at: there the connection's own checks must do.
+S3 may tell, two kinds are used: CRC-32, which boto3 and most SDKs send by themselves, and which costs next to nothing; and the
+ETag, where it is an MD5, or one of the MD5s of parts. Objects that have neither are not looked at: there the connection's own
+checks must do.
 """
 
 import hashlib
@@ -42,8 +43,8 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
 def seal_of(headers: Mapping[str, str]) -> Seal | None:
     """What the headers of an object tell of its bytes; None if nothing that is known here. Names are in lower case.
 
-    A checksum goes before an ETag. An ETag tells nothing if the object is encrypted by SSE-KMS or SSE-C. Source: S3, Object, ETag; S3,
-    Checking object integrity: a checksum of checksums, and an ETag of ETags, end in the number of parts.
+    A checksum goes before an ETag. An ETag tells nothing if the object is encrypted by SSE-KMS or SSE-C. Source: S3, Object,
+    ETag; S3, Checking object integrity: a checksum of checksums, and an ETag of ETags, end in the number of parts.
     """
     found = _CRC32.fullmatch(headers.get(CHECKSUM, ""))
     if found and (found[2] or headers.get("x-amz-checksum-type", "FULL_OBJECT") == "FULL_OBJECT"):

@@ -65,8 +65,9 @@ def download(
     again after a crash.
 
     Files have mode 0644, directories 0755 (observed, SageMaker's File mode). Each object is read as it was listed (by
-    its ETag, else `Changed`; bytes that do not fit its seal are read again, else `Corrupt`), written into `scratch` and renamed into place. `scratch` is on the same file system,
-    outside `directory` (containers choke on stray files in a channel), by default beside it, and gone afterwards.
+    its ETag, else `Changed`; bytes that do not fit its seal are read again, else `Corrupt`), written into `scratch` and
+    renamed into place. `scratch` is on the same file system, outside `directory` (containers choke on stray files in a
+    channel), by default beside it, and gone afterwards.
     Memory: at most `concurrency` objects of up to 1 MiB; larger ones go into their files as they come, a few parts of
     16 MiB at a time.
 
