@@ -4,9 +4,9 @@
 
 Ours is the staging of a channel as an instance does it, in a process of its own: listing, planning, download with all checks,
 manifest. s5cmd copies the same prefix, as fast as its settings let it: each of `SETTINGS` is tried first, and the fastest one
-is what the rounds (default 5) are held against. Objects of 50 kB are stored
-by one request (so that their ETags are checked), those of 1 GB in parts, as clients do. Needs 9 GB of disk. Prints one JSON
-object: seconds of both, the ratio of each pair (the bar is below 1), and the peak memory of both processes in MB.
+is what the rounds (default 5) are held against. Objects of 50 kB are stored by one request, those of 1 GB in parts, as boto3
+does, with checksums that ours holds them against. Needs 9 GB of disk. Prints one JSON object: seconds of both, the ratio of
+each pair (the bar is below 1), and the peak memory of both processes in MB.
 """
 
 import importlib.util
